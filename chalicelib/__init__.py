@@ -1,0 +1,1 @@
+"""The image pipeline: what runs inside the Lambda functions."""

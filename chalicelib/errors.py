@@ -1,0 +1,130 @@
+"""Everything that can go wrong and that this project has a name for.
+
+::
+
+    PipelineError
+    ├── PermanentError          trying again gives the same: recorded FAILED, announced, consumed
+    │   ├── EmptyFile               empty_file
+    │   ├── TooLarge                too_large
+    │   ├── UnsupportedFormat       unsupported_format
+    │   ├── CorruptImage            corrupt_image
+    │   ├── TooManyPixels           too_many_pixels
+    │   ├── DimensionsOutOfRange    dimensions_out_of_range
+    │   └── RecognitionRefused      recognition_refused
+    ├── RequestError            what a client asked for cannot be done; knows its HTTP status
+    │   ├── InvalidRequest          invalid_request · 400
+    │   ├── ImageNotFound           image_not_found · 404
+    │   ├── KeyTaken                key_taken · 409
+    │   ├── PayloadTooLarge         payload_too_large · 413
+    │   └── UnfetchableUrl          unfetchable_url · 422
+    ├── StaleClaim              another worker, a newer version or a removal has overtaken this one
+    ├── SettingsError           the environment is incomplete or contradictory
+    └── BatchFailed             some messages of a batch have to come back
+
+Anything else (a throttled call, a broken connection, a bug) is left as it is: the message comes
+back after its visibility timeout and, after enough receives, goes to the dead-letter queue.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class PipelineError(Exception):
+    """Base of the tree. ``code`` is stable and for programs, ``str(error)`` is for people."""
+
+    code: ClassVar[str] = "pipeline_error"
+
+
+class PermanentError(PipelineError):
+    """The image itself is at fault: trying again gives the same."""
+
+
+class EmptyFile(PermanentError):
+    code = "empty_file"
+
+
+class TooLarge(PermanentError):
+    code = "too_large"
+
+
+class UnsupportedFormat(PermanentError):
+    code = "unsupported_format"
+
+
+class CorruptImage(PermanentError):
+    code = "corrupt_image"
+
+
+class TooManyPixels(PermanentError):
+    code = "too_many_pixels"
+
+
+class DimensionsOutOfRange(PermanentError):
+    code = "dimensions_out_of_range"
+
+
+class RecognitionRefused(PermanentError):
+    """Rekognition refused the proxy for what it is, not for how busy the service was."""
+
+    code = "recognition_refused"
+
+
+class RequestError(PipelineError):
+    """What a client asked for cannot be done. ``status`` is the HTTP status that says so."""
+
+    status: ClassVar[int] = 400
+    title: ClassVar[str] = "Bad request"
+
+
+class InvalidRequest(RequestError):
+    code = "invalid_request"
+
+
+class ImageNotFound(RequestError):
+    code = "image_not_found"
+    status = 404
+    title = "Not found"
+
+    def __init__(
+        self, message: str = "Image details not found for the given image identifier."
+    ) -> None:
+        super().__init__(message)
+
+
+class KeyTaken(RequestError):
+    code = "key_taken"
+    status = 409
+    title = "Conflict"
+
+
+class PayloadTooLarge(RequestError):
+    code = "payload_too_large"
+    status = 413
+    title = "Payload too large"
+
+
+class UnfetchableUrl(RequestError):
+    code = "unfetchable_url"
+    status = 422
+    title = "URL cannot be fetched"
+
+
+class StaleClaim(PipelineError):
+    """The record has changed since it was claimed: what this worker has made counts for nothing."""
+
+    code = "stale_claim"
+
+
+class SettingsError(PipelineError):
+    code = "settings_error"
+
+
+class BatchFailed(PipelineError):
+    """Raised once a whole batch has been seen to, so that the failed messages come back."""
+
+    code = "batch_failed"
+
+    def __init__(self, failures: Sequence[BaseException], total: int) -> None:
+        reasons = "; ".join(f"{type(failure).__name__}: {failure}" for failure in failures)
+        super().__init__(f"{len(failures)} of {total} messages failed: {reasons}")
+        self.failures = tuple(failures)

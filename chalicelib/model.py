@@ -1,0 +1,272 @@
+"""What the pipeline speaks of: plain, frozen dataclasses without behaviour of any service.
+
+Sizes are in pixels unless a name says bytes; times are ISO 8601 in UTC with milliseconds
+(``2026-01-31T09:15:00.000Z``), which sort as strings; confidences are percent, 0–100.
+"""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+
+PIPELINE_VERSION = "1"
+"""Raise it when the same original would give other renditions, labels or metadata."""
+
+
+class ImageStatus(StrEnum):
+    """Where an image is on its way. ``COMPLETED``, ``FAILED`` and ``DELETED`` are final."""
+
+    QUEUED = "QUEUED"
+    PROCESSING = "PROCESSING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    DELETED = "DELETED"
+
+    @property
+    def is_final(self) -> bool:
+        return self not in (ImageStatus.QUEUED, ImageStatus.PROCESSING)
+
+
+class ResizeMode(StrEnum):
+    """``FIT`` keeps the whole picture inside the box, ``COVER`` fills the box and crops the rest."""
+
+    FIT = "fit"
+    COVER = "cover"
+
+
+class OutputFormat(StrEnum):
+    """What a rendition can be encoded as. ``AUTO`` picks JPEG, or a format with alpha if needed."""
+
+    JPEG = "jpeg"
+    PNG = "png"
+    WEBP = "webp"
+    AVIF = "avif"
+    AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class RenditionSpec:
+    """What a rendition shall be. ``prefix`` is the folder of the renditions bucket it goes to."""
+
+    name: str
+    width: int
+    height: int
+    mode: ResizeMode = ResizeMode.FIT
+    format: OutputFormat = OutputFormat.AUTO
+    quality: int = 80
+    prefix: str = "thumbnails"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an original may be, checked before a decoder sees a pixel.
+
+    ``max_pixels`` counts all frames together; ``max_side`` is the longer side.
+    """
+
+    max_bytes: int = 50 * 1024 * 1024
+    max_pixels: int = 100_000_000
+    max_side: int = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Exif:
+    """The EXIF worth having. ``taken_at`` has no zone unless the camera wrote one.
+
+    ``orientation`` is the tag as found, 1–8 (EXIF 2.32, tag 0x0112); the reported sizes and all
+    renditions are upright already.
+    """
+
+    make: str | None = None
+    model: str | None = None
+    lens: str | None = None
+    taken_at: str | None = None
+    orientation: int | None = None
+    exposure_s: float | None = None
+    f_number: float | None = None
+    iso: int | None = None
+    focal_length_mm: float | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What the header of an original says. ``width`` and ``height`` are those of the upright picture.
+
+    ``format`` is Pillow's name (``JPEG``, ``PNG``, ``WEBP``, ``GIF``, ``TIFF``, ``BMP``, ``HEIF``,
+    ``AVIF``), ``color_mode`` Pillow's mode (``RGB``, ``CMYK``, ``I;16`` …).
+    """
+
+    format: str
+    width: int
+    height: int
+    size_bytes: int
+    color_mode: str
+    frames: int = 1
+    has_alpha: bool = False
+    exif: Exif = Exif()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What stands for a picture where it is not at hand.
+
+    ``phash``: 64-bit perceptual hash, 16 hex digits; its Hamming distance tells near duplicates.
+    ``placeholder``: ThumbHash, base64. ``colors``: dominant colours, ``#rrggbb``, most first.
+    """
+
+    phash: str
+    placeholder: str
+    colors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedImage:
+    """A rendition as it comes out of the encoder, not stored yet."""
+
+    spec: RenditionSpec
+    format: OutputFormat
+    width: int
+    height: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """All that one decoding of an original gives.
+
+    ``proxy`` is the upright sRGB JPEG that Rekognition sees: 80–4096 pixels a side, ≤ 5 MB
+    (limits of Amazon Rekognition for images passed as bytes).
+    """
+
+    renditions: tuple[RenderedImage, ...]
+    proxy: bytes
+    fingerprint: Fingerprint
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """A stored rendition. ``key`` is its object key in the renditions bucket."""
+
+    name: str
+    key: str
+    format: OutputFormat
+    width: int
+    height: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class BoundingBox:
+    """Where something is, as fractions (0–1) of the upright picture's width and height."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One thing Rekognition sees, with the boxes of its instances where it locates them."""
+
+    name: str
+    confidence: float
+    parents: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    boxes: tuple[BoundingBox, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DominantColor:
+    """A colour Rekognition found, ``#rrggbb``, and the percent of the picture it covers."""
+
+    hex: str
+    percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class ImageProperties:
+    """Rekognition's IMAGE_PROPERTIES: each quality 0–100."""
+
+    brightness: float
+    sharpness: float
+    contrast: float
+    colors: tuple[DominantColor, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recognition:
+    """What Rekognition says of one picture. ``properties`` only where the feature is on."""
+
+    labels: tuple[Label, ...] = ()
+    properties: ImageProperties | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an image ended ``FAILED``: a stable code, and a sentence a person can act on."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """One version of an uploaded object.
+
+    ``sequencer`` orders the events of one key; it is left-padded with zeros, so that it compares
+    as a string (S3 event message structure), and empty when no event has told it yet.
+    """
+
+    key: str
+    version_id: str
+    etag: str
+    size_bytes: int
+    sequencer: str
+    uploaded_at: str
+
+    @property
+    def image_id(self) -> str:
+        return image_id_of(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """The record of one image.
+
+    ``revision`` grows with every write and is the fencing token: a write that names the revision
+    it has read cannot undo what happened since. ``announced`` tells whether the present final
+    status has been published.
+    """
+
+    original: Original
+    status: ImageStatus
+    revision: int
+    updated_at: str
+    processed_at: str | None = None
+    lease_until: str | None = None
+    pipeline_version: str | None = None
+    description: Description | None = None
+    fingerprint: Fingerprint | None = None
+    renditions: tuple[Rendition, ...] = ()
+    recognition: Recognition = Recognition()
+    failure: Failure | None = None
+    announced: bool = False
+
+    @property
+    def image_id(self) -> str:
+        return self.original.image_id
+
+
+def image_id_of(key: str) -> str:
+    """The id of the image stored under an object key: 26 characters of ``a–z2–7``.
+
+    A digest (BLAKE2b, 128 bits, base32), so that one key is one image however often its events
+    are delivered, and any key gives an id that is safe in a URL.
+    """
+    digest = hashlib.blake2b(key.encode(), digest_size=16).digest()
+    return base64.b32encode(digest).decode().rstrip("=").lower()
