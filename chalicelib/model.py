@@ -28,7 +28,7 @@ class ImageStatus(StrEnum):
 
 
 class ResizeMode(StrEnum):
-    """``FIT`` keeps the whole picture inside the box, ``COVER`` fills the box and crops the rest."""
+    """``FIT`` keeps the whole picture inside the box, ``COVER`` fills the box and crops."""
 
     FIT = "fit"
     COVER = "cover"
@@ -92,7 +92,7 @@ class Exif:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What the header of an original says. ``width`` and ``height`` are those of the upright picture.
+    """What the header of an original says, ``width`` and ``height`` being the upright ones.
 
     ``format`` is Pillow's name (``JPEG``, ``PNG``, ``WEBP``, ``GIF``, ``TIFF``, ``BMP``, ``HEIF``,
     ``AVIF``), ``color_mode`` Pillow's mode (``RGB``, ``CMYK``, ``I;16`` …).
