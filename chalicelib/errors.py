@@ -17,7 +17,10 @@
     │   ├── KeyTaken                key_taken · 409
     │   ├── PayloadTooLarge         payload_too_large · 413
     │   └── UnfetchableUrl          unfetchable_url · 422
-    ├── StaleClaim              another worker, a newer version or a removal has overtaken this one
+    ├── StaleRevision           the record has changed since it was read
+    ├── LeaseHeld               another worker is at this version; the message has to come back
+    ├── OriginalGone            the object is no longer in the uploads bucket
+    ├── MalformedMessage        a queue brought something that this pipeline did not write
     ├── SettingsError           the environment is incomplete or contradictory
     └── BatchFailed             some messages of a batch have to come back
 
@@ -109,10 +112,22 @@ class UnfetchableUrl(RequestError):
     title = "URL cannot be fetched"
 
 
-class StaleClaim(PipelineError):
-    """The record has changed since it was claimed: what this worker has made counts for nothing."""
+class StaleRevision(PipelineError):
+    """The record has changed since it was read: another worker, version or removal was faster."""
 
-    code = "stale_claim"
+    code = "stale_revision"
+
+
+class LeaseHeld(PipelineError):
+    code = "lease_held"
+
+
+class OriginalGone(PipelineError):
+    code = "original_gone"
+
+
+class MalformedMessage(PipelineError):
+    code = "malformed_message"
 
 
 class SettingsError(PipelineError):

@@ -1,0 +1,186 @@
+"""Settings: everything that may differ between stages, read once from the environment."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
+
+from chalicelib.errors import SettingsError
+from chalicelib.model import Limits, OutputFormat, RenditionSpec, ResizeMode
+
+UPLOADS_PREFIX = "uploads/"
+"""Where originals live in the uploads bucket. Only keys under it trigger the pipeline."""
+
+DEFAULT_RENDITIONS = (
+    "thumbnail 100x100 cover, "
+    "small 640x480 fit, "
+    "large 1280x1280 fit, "
+    "optimized 2048x2048 fit prefix=processed"
+)
+
+
+def parse_renditions(text: str) -> tuple[RenditionSpec, ...]:
+    """Specs from ``name WIDTHxHEIGHT [fit|cover] [format] [qNN] [prefix=folder], …``.
+
+    ``webp`` and ``q75`` may stand in any order. Raises ValueError naming the word it cannot read.
+    """
+    specs = tuple(_parse_rendition(part) for part in text.split(",") if part.strip())
+    names = [spec.name for spec in specs]
+    if not specs or len(set(names)) != len(names):
+        raise ValueError(f"needs at least one rendition, each with a name of its own: {text!r}")
+    return specs
+
+
+def _parse_rendition(text: str) -> RenditionSpec:
+    words = text.split()
+    size = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", words[1]) if len(words) > 1 else None
+    if size is None or not re.fullmatch(r"[a-z][a-z0-9_-]*", words[0]):
+        raise ValueError(
+            f"a rendition starts with a name and a box, as in 'small 640x480': {text!r}"
+        )
+    options: dict[str, Any] = {}
+    for word in words[2:]:
+        if word in list(ResizeMode):
+            options["mode"] = ResizeMode(word)
+        elif word in list(OutputFormat):
+            options["format"] = OutputFormat(word)
+        elif re.fullmatch(r"q([1-9]\d?|100)", word):
+            options["quality"] = int(word[1:])
+        elif prefix := re.fullmatch(r"prefix=([a-z0-9-]+)", word):
+            options["prefix"] = prefix[1]
+        else:
+            raise ValueError(f"{word!r} is no mode, format, quality (q80) or prefix=folder")
+    return RenditionSpec(name=words[0], width=int(size[1]), height=int(size[2]), **options)
+
+
+def parse_switch(text: str) -> bool:
+    """``true`` or ``false``, in any case."""
+    switches = {"true": True, "false": False}
+    if text.lower() not in switches:
+        raise ValueError(f"is true or false, not {text!r}")
+    return switches[text.lower()]
+
+
+def parse_words(text: str) -> tuple[str, ...]:
+    """Words between commas or spaces."""
+    return tuple(re.split(r"[,\s]+", text.strip())) if text.strip() else ()
+
+
+def parse_count(text: str) -> int:
+    """A whole number of 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"is a whole number of 1 or more, not {text!r}")
+    return int(text)
+
+
+def parse_percent(text: str) -> float:
+    """A number from 0 to 100."""
+    value = float(text)
+    if not 0 <= value <= 100:  # noqa: PLR2004
+        raise ValueError(f"is a number from 0 to 100, not {text!r}")
+    return value
+
+
+def parse_color(text: str) -> str:
+    """A colour as ``#rrggbb``."""
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", text):
+        raise ValueError(f"is a colour as #rrggbb, not {text!r}")
+    return text
+
+
+def _setting(parse: Callable[[str], Any], about: str, default: Any = MISSING) -> Any:
+    """A field of Settings; its variable is the field's name in capitals, its default a text."""
+    return field(metadata={"parse": parse, "about": about, "default": default})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """The variables of a stage. ``docs/settings.md`` lists the same; a test holds them together."""
+
+    uploads_bucket: str = _setting(str, "Bucket that originals are uploaded to, under `uploads/`.")
+    renditions_bucket: str = _setting(str, "Bucket that renditions are written to.")
+    table_name: str = _setting(str, "DynamoDB table of the catalog.")
+    work_queue_url: str = _setting(str, "URL of the SQS queue between upload and processing.")
+    topic_arn: str = _setting(str, "SNS topic that finished and failed images are announced on.")
+    renditions: tuple[RenditionSpec, ...] = _setting(
+        parse_renditions,
+        "What is made of each original: `name WIDTHxHEIGHT [fit|cover] [format] [qNN] "
+        "[prefix=folder]`, separated by commas. Formats: auto, jpeg, png, webp, avif.",
+        DEFAULT_RENDITIONS,
+    )
+    background: str = _setting(
+        parse_color, "What shows through where a format has no transparency.", "#ffffff"
+    )
+    keep_gps: bool = _setting(
+        parse_switch, "Whether the place a photo was taken at goes into the catalog.", "false"
+    )
+    max_bytes: int = _setting(parse_count, "Largest original, in bytes.", "52428800")
+    max_pixels: int = _setting(
+        parse_count, "Most pixels of an original, all frames together.", "100000000"
+    )
+    max_side: int = _setting(parse_count, "Longest side of an original, in pixels.", "20000")
+    max_labels: int = _setting(parse_count, "Most labels asked of Rekognition per image.", "20")
+    min_confidence: float = _setting(
+        parse_percent, "Least confidence of a label, in percent.", "70"
+    )
+    image_properties: bool = _setting(
+        parse_switch,
+        "Whether Rekognition also tells colours, brightness, sharpness and contrast "
+        "(billed as a second call).",
+        "false",
+    )
+    batch_size: int = _setting(
+        parse_count, "Most images handed to one invocation of `process_images`.", "5"
+    )
+    maximum_concurrency: int = _setting(
+        parse_count, "Most invocations of `process_images` at once (2 or more).", "10"
+    )
+    images_in_flight: int = _setting(
+        parse_count, "Images of one batch worked on side by side; bounds the memory.", "2"
+    )
+    fetch_allowed_hosts: tuple[str, ...] = _setting(
+        parse_words, "Hosts that images are fetched from by URL; empty: any public one.", ""
+    )
+    fetch_allowed_networks: tuple[str, ...] = _setting(
+        parse_words, "Private networks (CIDR) that images may be fetched from by URL.", ""
+    )
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(max_bytes=self.max_bytes, max_pixels=self.max_pixels, max_side=self.max_side)
+
+    @property
+    def work_queue_name(self) -> str:
+        return self.work_queue_url.rpartition("/")[2]
+
+    @property
+    def rendition_prefixes(self) -> tuple[str, ...]:
+        """Every folder of the renditions bucket that the specs name, each once."""
+        return tuple(dict.fromkeys(spec.prefix for spec in self.renditions))
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """Settings from the environment.
+
+    Raises SettingsError that names every missing and every unreadable variable at once.
+    """
+    values: dict[str, Any] = {}
+    missing: list[str] = []
+    unreadable: list[str] = []
+    for setting in fields(Settings):
+        variable = setting.name.upper()
+        text = environ.get(variable, setting.metadata["default"])
+        if text is MISSING or (text == "" and setting.metadata["default"] is MISSING):
+            missing.append(variable)
+            continue
+        try:
+            values[setting.name] = setting.metadata["parse"](text)
+        except ValueError as error:
+            unreadable.append(f"{variable} {error}")
+    problems = [f"missing: {', '.join(missing)}"] if missing else []
+    if problems := problems + unreadable:
+        raise SettingsError(
+            f"The environment does not make a stage ({'; '.join(problems)}). On AWS the stage in "
+            ".chalice/config.json sets these variables; `make run` sets them on a laptop."
+        )
+    return Settings(**values)

@@ -1,0 +1,178 @@
+"""The one codec for what travels on queues and topics, and for what S3 tells of an object."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+from urllib.parse import unquote_plus
+
+from chalicelib.errors import MalformedMessage
+from chalicelib.model import Image, ImageStatus, Original
+from chalicelib.plain import from_plain, to_plain
+
+SEQUENCER_DIGITS = 32
+"""Sequencers vary in length and compare once left-padded with zeros (S3 event structure)."""
+
+MAX_SUBJECT = 100
+"""SNS: a subject is at most 100 printable ASCII characters, and no line break."""
+
+
+def timestamp(moment: datetime) -> str:
+    """``2026-01-31T09:15:00.000Z``: sorts as a string in the order of time."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class ObjectChange(StrEnum):
+    CREATED = "ObjectCreated"
+    REMOVED = "ObjectRemoved"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectEvent:
+    """One record of an S3 event. ``original`` of a removal has no size and no ETag."""
+
+    change: ObjectChange
+    original: Original
+
+
+def object_events(event: Mapping[str, Any]) -> Iterator[ObjectEvent]:
+    """The records of an S3 event notification; none for the test event S3 sends at set-up.
+
+    The key arrives form-encoded (``a+b`` is ``a b``) and is decoded here.
+    """
+    for record in event.get("Records", ()):
+        try:
+            s3_object = record["s3"]["object"]
+            change = ObjectChange(record["eventName"].partition(":")[0])
+            original = Original(
+                key=unquote_plus(s3_object["key"]),
+                version_id=s3_object.get("versionId", ""),
+                etag=s3_object.get("eTag", ""),
+                size_bytes=s3_object.get("size", 0),
+                sequencer=s3_object.get("sequencer", "").zfill(SEQUENCER_DIGITS),
+                uploaded_at=timestamp(datetime.fromisoformat(record["eventTime"])),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise MalformedMessage(f"This is no S3 object event: {record!r:.200}") from error
+        yield ObjectEvent(change, original)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkMessage:
+    """One message of the work queue: process this version of this object."""
+
+    message_id: str
+    receipt_handle: str
+    body: str
+    receive_count: int
+
+    @property
+    def original(self) -> Original:
+        """Raises MalformedMessage when the body is not what ``encode_work`` writes."""
+        try:
+            return from_plain(Original, json.loads(self.body))
+        except (ValueError, TypeError) as error:
+            raise MalformedMessage(f"This is no work message: {self.body:.200}") from error
+
+
+def encode_work(original: Original) -> str:
+    return json.dumps(to_plain(original))
+
+
+def work_messages(event: Mapping[str, Any]) -> list[WorkMessage]:
+    """The records of the event that Lambda makes of an SQS batch."""
+    return [
+        WorkMessage(
+            message_id=record["messageId"],
+            receipt_handle=record["receiptHandle"],
+            body=record["body"],
+            receive_count=int(record["attributes"]["ApproximateReceiveCount"]),
+        )
+        for record in event["Records"]
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What everybody is told of an image, decided here once; each channel renders it its way.
+
+    ``subject`` fits a mail, ``text`` its body, ``sms`` a short message, ``details`` a program;
+    ``attributes`` are what subscriptions filter by.
+    """
+
+    subject: str
+    text: str
+    sms: str
+    details: dict[str, Any]
+    attributes: dict[str, str]
+
+
+def image_details(image: Image) -> dict[str, Any]:
+    """An image as JSON for programs: the same in announcements and in the API."""
+    original, description = image.original, image.description
+    details: dict[str, Any] = {
+        "image_id": image.image_id,
+        "key": original.key,
+        "version_id": original.version_id,
+        "status": str(image.status),
+        "size_bytes": original.size_bytes,
+        "uploaded_at": original.uploaded_at,
+        "updated_at": image.updated_at,
+        "processed_at": image.processed_at,
+        "pipeline_version": image.pipeline_version,
+        "error": to_plain(image.failure),
+        **dict.fromkeys(("width", "height", "format", "color_mode")),
+        "exif": {},
+        "labels": [
+            {"parents": [], "categories": [], "boxes": []} | to_plain(label)
+            for label in image.recognition.labels
+        ],
+        "image_properties": to_plain(image.recognition.properties),
+        "fingerprint": to_plain(image.fingerprint),
+        "renditions": [to_plain(rendition) for rendition in image.renditions],
+    }
+    if description is not None:
+        details |= to_plain(description)
+        details.setdefault("notes", [])
+    return details
+
+
+def announcement_of(image: Image) -> Announcement:
+    """The announcement of an image in a final status."""
+    key = image.original.key
+    name = key.rpartition("/")[2]
+    headline = f"Image {str(image.status).lower()}: {name}"
+    lines = [headline, "", f"Key:      {key}", f"Image id: {image.image_id}"]
+    gist = headline
+    if image.failure is not None:
+        lines += [f"Reason:   {image.failure.message} ({image.failure.code})"]
+        gist = f"{headline} ({image.failure.code})"
+    if image.status is ImageStatus.COMPLETED and image.description is not None:
+        size = f"{image.description.width}×{image.description.height}"
+        labels = ", ".join(
+            f"{label.name} {label.confidence:.0f} %" for label in image.recognition.labels
+        )
+        lines += [
+            f"Picture:  {image.description.format} {size}, {image.description.size_bytes:,} bytes",
+            f"Labels:   {labels or 'none'}",
+            "Renditions:",
+            *(
+                f"  {rendition.name:<12} {rendition.width}×{rendition.height} "
+                f"{rendition.format}, {rendition.size_bytes:,} bytes"
+                for rendition in image.renditions
+            ),
+        ]
+    return Announcement(
+        subject=_ascii_line(headline, MAX_SUBJECT),
+        text="\n".join(lines) + "\n",
+        sms=_ascii_line(gist, 140),
+        details=image_details(image),
+        attributes={"status": str(image.status), "image_id": image.image_id, "key": key},
+    )
+
+
+def _ascii_line(text: str, length: int) -> str:
+    line = "".join(char if " " <= char <= "~" else "?" for char in text)
+    return line if len(line) <= length else line[: length - 3] + "..."
