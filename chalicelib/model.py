@@ -240,7 +240,8 @@ class Image:
 
     ``revision`` grows with every write and is the fencing token: a write that names the revision
     it has read cannot undo what happened since. ``announced`` tells whether the present final
-    status has been published.
+    status has been published. ``superseded`` names the stored renditions of a replaced version,
+    which go away once the new ones are in place.
     """
 
     original: Original
@@ -255,6 +256,7 @@ class Image:
     renditions: tuple[Rendition, ...] = ()
     recognition: Recognition = Recognition()
     failure: Failure | None = None
+    superseded: tuple[str, ...] = ()
     announced: bool = False
 
     @property
@@ -262,11 +264,35 @@ class Image:
         return self.original.image_id
 
 
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which images a page shall show. With labels, only completed images that have all of them."""
+
+    limit: int
+    cursor: str | None = None
+    status: ImageStatus | None = None
+    labels: tuple[str, ...] = ()
+    min_confidence: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Images, newest first, and where the next page begins; None where there is none."""
+
+    images: tuple[Image, ...]
+    cursor: str | None
+
+
 def image_id_of(key: str) -> str:
     """The id of the image stored under an object key: 26 characters of ``a–z2–7``.
 
-    A digest (BLAKE2b, 128 bits, base32), so that one key is one image however often its events
-    are delivered, and any key gives an id that is safe in a URL.
+    A digest, so that one key is one image however often its events are delivered, and any key
+    gives an id that is safe in a URL.
     """
-    digest = hashlib.blake2b(key.encode(), digest_size=16).digest()
-    return base64.b32encode(digest).decode().rstrip("=").lower()
+    return digest(key)
+
+
+def digest(text: str) -> str:
+    """BLAKE2b, 128 bits, as 26 characters of base32 in lower case."""
+    raw = hashlib.blake2b(text.encode(), digest_size=16).digest()
+    return base64.b32encode(raw).decode().rstrip("=").lower()

@@ -1,0 +1,97 @@
+"""Every trigger and every route of the image pipeline. Each hands over to ``chalicelib``."""
+
+import logging
+from datetime import timedelta
+from typing import Any, cast
+
+from chalice.app import Chalice, Request, Response, S3Event, SQSEvent
+
+from chalicelib import pipeline
+from chalicelib.bootstrap import services, settings
+from chalicelib.config import UPLOADS_PREFIX
+from chalicelib.messages import object_events, work_messages
+from chalicelib.web.problems import problems
+from chalicelib.web.requests import UPLOAD_TYPES, image_ids_of, query_of, upload_of
+from chalicelib.web.views import accepted, image_view, page_view, status_view
+
+app = Chalice(app_name="image-pipeline")
+app.log.setLevel(logging.INFO)
+app.api.binary_types.extend(UPLOAD_TYPES)
+
+
+# ── events ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@app.on_s3_event(
+    bucket=settings().uploads_bucket, events=["s3:ObjectCreated:*"], prefix=UPLOADS_PREFIX
+)
+def handle_upload(event: S3Event) -> None:
+    for change in object_events(event.to_dict()):
+        pipeline.register(change, services())
+
+
+@app.on_s3_event(
+    bucket=settings().uploads_bucket, events=["s3:ObjectRemoved:*"], prefix=UPLOADS_PREFIX
+)
+def handle_removal(event: S3Event) -> None:
+    for change in object_events(event.to_dict()):
+        pipeline.remove(change, services())
+
+
+@app.on_sqs_message(
+    queue=settings().work_queue_name,
+    batch_size=settings().batch_size,
+    maximum_concurrency=settings().maximum_concurrency,
+)
+def process_images(event: SQSEvent) -> None:
+    lease = timedelta(milliseconds=cast("Any", event.context).get_remaining_time_in_millis())
+    messages = work_messages(event.to_dict())
+    pipeline.process_batch(messages, lease, settings().images_in_flight, services())
+
+
+# ── REST ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def request() -> Request:
+    return cast("Request", app.current_request)
+
+
+@app.route("/images", methods=["POST"], content_types=["*/*"])
+@problems
+def upload_image() -> Response:
+    upload = upload_of(request(), settings())
+    return accepted(
+        pipeline.submit(upload.key, upload.body, upload.content_type, upload.filename, services())
+    )
+
+
+@app.route("/images", methods=["GET"])
+@problems
+def list_images() -> dict[str, Any]:
+    page = pipeline.browse(query_of(request()), services())
+    return page_view(page, services().renditions.url)
+
+
+@app.route("/images/{image_id}", methods=["GET"])
+@problems
+def show_image(image_id: str) -> dict[str, Any]:
+    return image_view(pipeline.find(image_id, services()), services().renditions.url)
+
+
+@app.route("/images/{image_id}", methods=["DELETE"])
+@problems
+def delete_image(image_id: str) -> Response:
+    return accepted(pipeline.delete(image_id, services()))
+
+
+@app.route("/images/{image_id}/status", methods=["GET"])
+@problems
+def show_status(image_id: str) -> dict[str, Any]:
+    return status_view(pipeline.find(image_id, services()))
+
+
+@app.route("/images/uploads/{filename}/status", methods=["GET"])
+@problems
+def show_status_by_filename(filename: str) -> dict[str, Any]:
+    image = pipeline.find_first(image_ids_of(filename), services())
+    return image_view(image, services().renditions.url)

@@ -1,0 +1,297 @@
+"""DynamoDB: the catalog. One table, read by queries and by key, never by a scan.
+
+======================== ============================== ==========================================
+what                     ``pk``                         ``sk``
+======================== ============================== ==========================================
+the record of an image   ``IMAGE#<image id>``           ``RECORD``
+a label of an image      ``LABEL#<label>#<shard>``      ``<uploaded at>#<image id>``
+======================== ============================== ==========================================
+
+Records carry ``listing`` (the shard), ``listing_by_status`` (status and shard) and ``listed_at``
+(upload time and image id), the keys of the two indexes of the same names, newest last. Deleted
+images carry none of them and so leave the lists at once.
+
+A partition takes 1,000 writes a second at most, and every image of a moment sorts next to its
+neighbours. So each list and each label is spread over ``SHARDS`` partitions by image id, and a
+page is merged from one query a shard.
+"""
+
+import base64
+import heapq
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import ClientError
+
+from chalicelib.errors import InvalidRequest, StaleRevision
+from chalicelib.model import Image, ImageStatus, Page
+from chalicelib.plain import from_plain, to_plain
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+SHARDS = 8
+TOMBSTONE_TTL = timedelta(days=30)
+"""How long a deleted image is remembered, so that a late event of its upload cannot revive it."""
+
+# Conditions of a write. Every write is of a record as it was read: whoever was faster wins.
+ABSENT = "attribute_not_exists(pk)"  # nobody has recorded this image yet
+UNCHANGED = "revision = :revision"  # nobody has written since it was read
+
+LISTED_KEYS = ("pk", "sk", "listing", "listing_by_status", "listed_at", "expires_at")
+
+_serialize = TypeSerializer().serialize
+_deserialize = TypeDeserializer().deserialize
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    client: "DynamoDBClient"
+    table: str
+
+    def get(self, image_id: str) -> Image | None:
+        """The record as it is now (a consistent read), or None."""
+        answer = self.client.get_item(
+            TableName=self.table, Key=_record_key(image_id), ConsistentRead=True
+        )
+        return _image_of(answer["Item"]) if "Item" in answer else None
+
+    def save(self, image: Image, previous: Image | None) -> None:
+        """Write a record, and the label entries that follow from it, in one transaction.
+
+        ``previous`` is the record as it was read, None where there was none; ``image.revision``
+        is one more. Raises StaleRevision, and writes nothing, when the record has changed since.
+        """
+        entries = _label_entries(image)
+        obsolete = _label_entries(previous).keys() - entries.keys() if previous else set()
+        record: dict[str, Any] = {
+            "TableName": self.table,
+            "Item": _record_of(image),
+            "ConditionExpression": UNCHANGED if previous else ABSENT,
+        }
+        if previous:
+            record["ExpressionAttributeValues"] = {":revision": {"N": str(previous.revision)}}
+        puts = [{"TableName": self.table, "Item": entry} for entry in entries.values()]
+        deletes = [
+            {"TableName": self.table, "Key": {"pk": {"S": pk}, "sk": {"S": sk}}}
+            for pk, sk in sorted(obsolete)
+        ]
+        try:
+            if puts or deletes:
+                writes: Any = [{"Put": put} for put in (record, *puts)]
+                writes += [{"Delete": delete} for delete in deletes]
+                self.client.transact_write_items(TransactItems=writes)
+            else:  # a transaction costs twice the capacity of a single write
+                self.client.put_item(**record)
+        except ClientError as error:
+            if _condition_failed(error):
+                raise StaleRevision(f"{image.image_id} has changed since it was read.") from error
+            raise
+
+    def newest(
+        self, limit: int, cursor: str | None = None, status: ImageStatus | None = None
+    ) -> Page:
+        """A page of all images, or of those in one status."""
+        index = "listing" if status is None else "listing_by_status"
+        lists = [
+            self._descending(
+                f"{status}#{shard}" if status else str(shard), index, "listed_at", limit, cursor
+            )
+            for shard in range(SHARDS)
+        ]
+        return self._page(lists, limit)
+
+    def labelled(
+        self,
+        labels: Sequence[str],
+        limit: int,
+        cursor: str | None = None,
+        min_confidence: float = 0,
+    ) -> Page:
+        """A page of the completed images that have all these labels, in whatever case."""
+        first, *others = [label.casefold() for label in labels]
+        lists = [
+            self._descending(
+                _label_partition(first, shard),
+                None,
+                "sk",
+                limit,
+                cursor,
+                having=dict.fromkeys((first, *others), min_confidence),
+            )
+            for shard in range(SHARDS)
+        ]
+        return self._page(lists, limit)
+
+    def _page(self, lists: Sequence[Iterator[str]], limit: int) -> Page:
+        positions = list(islice(heapq.merge(*lists, reverse=True), limit + 1))
+        page = positions[:limit]
+        images = self._records([position.rpartition("#")[2] for position in page])
+        return Page(images, _cursor_of(page[-1]) if len(positions) > limit else None)
+
+    def _descending(  # noqa: PLR0917
+        self,
+        partition: str,
+        index: str | None,
+        sort_key: str,
+        limit: int,
+        cursor: str | None,
+        having: Mapping[str, float] | None = None,
+    ) -> Iterator[str]:
+        """Positions (``<uploaded at>#<image id>``) of one partition, newest first, lazily."""
+        query: dict[str, Any] = {
+            "TableName": self.table,
+            "KeyConditionExpression": "#partition = :partition",
+            "ExpressionAttributeNames": {"#partition": index or "pk"},
+            "ExpressionAttributeValues": {":partition": {"S": partition}},
+            "ScanIndexForward": False,
+            "Limit": limit + 1,
+        }
+        if index:
+            query["IndexName"] = index
+        if cursor:
+            query["KeyConditionExpression"] += " AND #sort < :before"
+            query["ExpressionAttributeNames"]["#sort"] = sort_key
+            query["ExpressionAttributeValues"][":before"] = {"S": _position_of(cursor)}
+        if having:
+            tests = []
+            for number, (label, confidence) in enumerate(having.items()):
+                query["ExpressionAttributeNames"][f"#label{number}"] = label
+                query["ExpressionAttributeValues"][f":least{number}"] = {"N": str(confidence)}
+                tests.append(f"confidences.#label{number} >= :least{number}")
+            query["FilterExpression"] = " AND ".join(tests)
+        while True:
+            answer = self.client.query(**query)
+            yield from (entry[sort_key]["S"] for entry in answer["Items"])
+            if "LastEvaluatedKey" not in answer:
+                return
+            query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def _records(self, image_ids: Sequence[str]) -> tuple[Image, ...]:
+        """The records of these images in this order; one deleted meanwhile is left out."""
+        found: dict[str, Image] = {}
+        keys = [_record_key(image_id) for image_id in image_ids]
+        while keys:
+            answer = self.client.batch_get_item(RequestItems={self.table: {"Keys": keys[:100]}})
+            unread = answer["UnprocessedKeys"].get(self.table)
+            keys = [*(unread["Keys"] if unread else ()), *keys[100:]]
+            for item in answer["Responses"].get(self.table, ()):
+                image = _image_of(item)
+                found[image.image_id] = image
+        return tuple(
+            found[image_id]
+            for image_id in image_ids
+            if image_id in found and found[image_id].status is not ImageStatus.DELETED
+        )
+
+
+def _condition_failed(error: ClientError) -> bool:
+    """Whether it was the condition that failed, and not something that passes by itself."""
+    code = error.response["Error"]["Code"]
+    reasons = error.response.get("CancellationReasons", ())
+    return code == "ConditionalCheckFailedException" or (
+        code == "TransactionCanceledException"
+        and any(reason.get("Code") == "ConditionalCheckFailed" for reason in reasons)
+    )
+
+
+def _record_key(image_id: str) -> dict[str, Any]:
+    return {"pk": {"S": f"IMAGE#{image_id}"}, "sk": {"S": "RECORD"}}
+
+
+def _record_of(image: Image) -> dict[str, Any]:
+    shard = _shard_of(image.image_id)
+    attributes = _with_decimals(to_plain(image))
+    if image.status is ImageStatus.DELETED:
+        deleted_at = datetime.fromisoformat(image.updated_at)
+        attributes["expires_at"] = int((deleted_at + TOMBSTONE_TTL).timestamp())
+    else:
+        attributes |= {
+            "listing": str(shard),
+            "listing_by_status": f"{image.status}#{shard}",
+            "listed_at": _position(image),
+        }
+    item = {name: _serialize(value) for name, value in attributes.items()}
+    return item | _record_key(image.image_id)
+
+
+def _image_of(item: Mapping[str, Any]) -> Image:
+    plain = {
+        name: _without_decimals(_deserialize(value))
+        for name, value in item.items()
+        if name not in LISTED_KEYS
+    }
+    return from_plain(Image, plain)
+
+
+def _label_entries(image: Image) -> dict[tuple[str, str], dict[str, Any]]:
+    """What makes an image findable by its labels: an entry a label, by its key.
+
+    Each entry carries the confidences of all labels, so that one query finds several at once.
+    """
+    if image.status is not ImageStatus.COMPLETED:
+        return {}
+    confidences = {label.name.casefold(): label.confidence for label in image.recognition.labels}
+    shard, position = _shard_of(image.image_id), _position(image)
+    return {
+        (_label_partition(label, shard), position): {
+            "pk": {"S": _label_partition(label, shard)},
+            "sk": {"S": position},
+            "confidences": _serialize(_with_decimals(confidences)),
+        }
+        for label in confidences
+    }
+
+
+def _label_partition(label: str, shard: int) -> str:
+    return f"LABEL#{label}#{shard}"
+
+
+def _shard_of(image_id: str) -> int:
+    return zlib.crc32(image_id.encode()) % SHARDS
+
+
+def _position(image: Image) -> str:
+    return f"{image.original.uploaded_at}#{image.image_id}"
+
+
+def _cursor_of(position: str) -> str:
+    return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
+
+
+def _position_of(cursor: str) -> str:
+    try:
+        position = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        moment, _, image_id = position.partition("#")
+        datetime.fromisoformat(moment)
+        image_id.encode("ascii")
+    except ValueError as error:
+        raise InvalidRequest(
+            "The cursor is not one of ours: pass on `cursor` of the page before as it is."
+        ) from error
+    return position
+
+
+def _with_decimals(plain: Any) -> Any:
+    """DynamoDB's numbers are decimal; boto3 refuses binary floats."""
+    if isinstance(plain, dict):
+        return {name: _with_decimals(value) for name, value in plain.items()}
+    if isinstance(plain, list):
+        return [_with_decimals(value) for value in plain]
+    return Decimal(repr(plain)) if isinstance(plain, float) else plain
+
+
+def _without_decimals(stored: Any) -> Any:
+    if isinstance(stored, dict):
+        return {name: _without_decimals(value) for name, value in stored.items()}
+    if isinstance(stored, list):
+        return [_without_decimals(value) for value in stored]
+    if isinstance(stored, Decimal):
+        return int(stored) if stored == stored.to_integral_value() else float(stored)
+    return stored

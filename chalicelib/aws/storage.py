@@ -1,0 +1,191 @@
+"""S3: the bucket of originals and the bucket of renditions."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+from botocore.exceptions import ClientError
+
+from chalicelib.errors import KeyTaken, OriginalGone, TooLarge
+from chalicelib.messages import timestamp
+from chalicelib.model import (
+    PIPELINE_VERSION,
+    ImageStatus,
+    Original,
+    RenderedImage,
+    Rendition,
+    digest,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectRequestTypeDef
+
+MAX_SOURCE_KEY_BYTES = 1536
+"""S3 takes 2 KB of user metadata in all; a longer quoted key is left out, the image id never."""
+
+DELETE_BATCH = 1000
+"""DeleteObjects takes at most 1,000 keys."""
+
+ORIGINAL_GONE = ("NoSuchKey", "NoSuchVersion", "404", "MethodNotAllowed")
+"""How S3 says that a version is no longer there; MethodNotAllowed is its word for a marker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """The bucket of originals. It is versioned, so that a version read is the version meant."""
+
+    client: "S3Client"
+    bucket: str
+
+    def get(self, original: Original, max_bytes: int) -> bytes:
+        """The bytes of that version.
+
+        Raises TooLarge before reading a body over ``max_bytes``, OriginalGone when the version
+        is not there any more.
+        """
+        version: GetObjectRequestTypeDef = {"Bucket": self.bucket, "Key": original.key}
+        if original.version_id:
+            version["VersionId"] = original.version_id
+        try:
+            answer = self.client.get_object(**version)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ORIGINAL_GONE:
+                raise OriginalGone(f"{original.key} has been removed.") from error
+            raise
+        with answer["Body"] as body:
+            if answer["ContentLength"] > max_bytes:
+                raise TooLarge(
+                    f"{answer['ContentLength']:,} bytes is over the limit of {max_bytes:,} bytes: "
+                    "upload a smaller file, or raise MAX_BYTES."
+                )
+            return body.read()
+
+    def current(self, key: str) -> Original | None:
+        """The version that the key holds now, without a sequencer, or None."""
+        try:
+            answer = self.client.head_object(Bucket=self.bucket, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ORIGINAL_GONE:
+                return None
+            raise
+        return Original(
+            key=key,
+            version_id=answer.get("VersionId", ""),
+            etag=answer["ETag"].strip('"'),
+            size_bytes=answer["ContentLength"],
+            sequencer="",
+            uploaded_at=timestamp(answer["LastModified"]),
+        )
+
+    def put(self, key: str, body: bytes, content_type: str, filename: str) -> tuple[str, str]:
+        """Store a new original and give its version id and ETag. Never overwrites: KeyTaken.
+
+        ``filename`` is kept as the client gave it, percent-encoded, since S3 metadata is ASCII.
+        """
+        try:
+            answer = self.client.put_object(
+                Bucket=self.bucket,
+                Key=key,
+                Body=body,
+                ContentType=content_type,
+                Metadata={"filename": quote(filename)[:MAX_SOURCE_KEY_BYTES]},
+                IfNoneMatch="*",
+            )
+        except ClientError as error:
+            # 409 is S3's answer while another upload to the same key is under way.
+            if error.response["Error"]["Code"] in (
+                "PreconditionFailed",
+                "ConditionalRequestConflict",
+            ):
+                raise KeyTaken(
+                    f"There is an image named {key!r} already: choose another name, or delete it."
+                ) from error
+            raise
+        return answer.get("VersionId", ""), answer["ETag"].strip('"')
+
+    def delete(self, key: str) -> None:
+        """Put a delete marker on the key; older versions stay until the lifecycle removes them."""
+        self.client.delete_object(Bucket=self.bucket, Key=key)
+
+
+@dataclass(frozen=True, slots=True)
+class Renditions:
+    """The bucket of renditions. No function is triggered by it, so nothing can loop.
+
+    ``prefixes`` are all the folders that renditions may be in.
+    """
+
+    client: "S3Client"
+    bucket: str
+    prefixes: tuple[str, ...]
+
+    def put(
+        self, original: Original, image: RenderedImage, content_type: str, extension: str, now: str
+    ) -> Rendition:
+        """Store a rendition under a key computed from image, version and spec.
+
+        A retry overwrites the same object. The source key is kept percent-encoded.
+        """
+        spec = image.spec
+        version = digest(original.version_id or original.etag)
+        key = f"{spec.prefix}/{original.image_id}/{version}/{spec.name}.{extension}"
+        facts = {
+            "image-id": original.image_id,
+            "processed-at": now,
+            "status": str(ImageStatus.COMPLETED),
+            "pipeline-version": PIPELINE_VERSION,
+        }
+        source_key = quote(original.key)
+        metadata = {"source-key": source_key} if len(source_key) <= MAX_SOURCE_KEY_BYTES else {}
+        self.client.put_object(
+            Bucket=self.bucket,
+            Key=key,
+            Body=image.body,
+            ContentType=content_type,
+            CacheControl="private, max-age=31536000, immutable",
+            Metadata=facts | metadata,
+            Tagging=urlencode(facts | _as_tag("source-key", original.key)),
+        )
+        return Rendition(
+            name=spec.name,
+            key=key,
+            format=image.format,
+            width=image.width,
+            height=image.height,
+            size_bytes=len(image.body),
+        )
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete these objects; one that is not there is no error."""
+        remaining = list(keys)
+        while remaining:
+            batch, remaining = remaining[:DELETE_BATCH], remaining[DELETE_BATCH:]
+            answer = self.client.delete_objects(
+                Bucket=self.bucket,
+                Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True},
+            )
+            if answer.get("Errors"):
+                raise OSError(f"S3 did not delete all: {answer['Errors']!r:.500}")
+
+    def delete_all(self, image_id: str) -> None:
+        """Delete every rendition of every version of an image, recorded or not."""
+        pages = self.client.get_paginator("list_objects_v2")
+        for prefix in self.prefixes:
+            for page in pages.paginate(Bucket=self.bucket, Prefix=f"{prefix}/{image_id}/"):
+                self.delete(stored["Key"] for stored in page.get("Contents", ()))
+
+    def url(self, rendition: Rendition, expires_s: int) -> str:
+        """A link to the rendition that works for ``expires_s`` seconds, for whoever holds it."""
+        return self.client.generate_presigned_url(
+            "get_object",
+            Params={"Bucket": self.bucket, "Key": rendition.key},
+            ExpiresIn=expires_s,
+        )
+
+
+def _as_tag(name: str, value: str) -> dict[str, Any]:
+    """The tag, its value cut to what S3 allows: 256 letters, digits, spaces and ``+-=._:/@``."""
+    allowed = "".join(char if char.isalnum() or char in " +-=._:/@" else "_" for char in value)
+    return {name: allowed[:256]}

@@ -1,0 +1,109 @@
+"""The composition root: settings and AWS clients become the services that the use cases take.
+
+Nothing is built at import. Each client is built on first use, all on one session (a session costs
+more than a client), so that a function pays only for the services it calls.
+"""
+
+import os
+from collections.abc import Callable
+from datetime import datetime
+from functools import cache, cached_property
+from threading import Lock
+from typing import Any
+
+from boto3 import Session
+from botocore.config import Config
+
+from chalicelib.aws.announce import Topic
+from chalicelib.aws.catalog import Catalog
+from chalicelib.aws.queue import WorkQueue
+from chalicelib.aws.recognition import Recognizer
+from chalicelib.aws.storage import Renditions, Uploads
+from chalicelib.config import Settings, read_settings
+from chalicelib.pipeline import Recipe, utc_now
+
+CONNECT_TIMEOUT_S = 5
+READ_TIMEOUT_S = 20
+"""Well inside a function's timeout, so that a hanging call is an error and not the end."""
+
+
+class Services:
+    """The services of a stage, each made when it is first asked for."""
+
+    clock: Callable[[], datetime] = staticmethod(utc_now)
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._session: Session | None = None
+        self._clients: dict[str, Any] = {}
+        self._lock = Lock()
+
+    @cached_property
+    def uploads(self) -> Uploads:
+        return Uploads(self._client("s3"), self.settings.uploads_bucket)
+
+    @cached_property
+    def renditions(self) -> Renditions:
+        return Renditions(
+            self._client("s3"),
+            self.settings.renditions_bucket,
+            self.settings.rendition_prefixes,
+        )
+
+    @cached_property
+    def queue(self) -> WorkQueue:
+        return WorkQueue(self._client("sqs"), self.settings.work_queue_url)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        return Catalog(self._client("dynamodb"), self.settings.table_name)
+
+    @cached_property
+    def recognizer(self) -> Recognizer:
+        return Recognizer(
+            self._client("rekognition"),
+            max_labels=self.settings.max_labels,
+            min_confidence=self.settings.min_confidence,
+            image_properties=self.settings.image_properties,
+        )
+
+    @cached_property
+    def topic(self) -> Topic:
+        return Topic(self._client("sns"), self.settings.topic_arn)
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        return Recipe(
+            specs=self.settings.renditions,
+            limits=self.settings.limits,
+            background=self.settings.background,
+            keep_gps=self.settings.keep_gps,
+        )
+
+    def _client(self, service: str) -> Any:
+        """The one client of a service. Making one is not thread-safe in boto3, using it is."""
+        with self._lock:
+            if service not in self._clients:
+                self._session = self._session or Session()
+                self._clients[service] = self._session.client(
+                    service,
+                    config=Config(
+                        connect_timeout=CONNECT_TIMEOUT_S,
+                        read_timeout=READ_TIMEOUT_S,
+                        max_pool_connections=50,
+                        retries={"mode": "adaptive" if service == "rekognition" else "standard"},
+                    ),
+                )
+            return self._clients[service]
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this stage, read from the environment once."""
+    return read_settings(os.environ)
+
+
+@cache
+def services() -> Services:
+    """The services of this stage, kept for the life of the process."""
+    return Services(settings())

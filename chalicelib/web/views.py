@@ -1,0 +1,54 @@
+"""Images as the API shows them: JSON, with links that work."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+from chalice.app import Response
+
+from chalicelib.messages import image_details
+from chalicelib.model import Image, Page, Rendition
+
+LINK_EXPIRES_S = 3600
+"""How long a link to a rendition works."""
+
+LinkMaker = Callable[[Rendition, int], str]
+
+
+def image_view(image: Image, link: LinkMaker) -> dict[str, Any]:
+    """An image in full, with short-lived links to its renditions."""
+    details = image_details(image)
+    details["renditions"] = [
+        shown | {"url": link(rendition, LINK_EXPIRES_S)}
+        for shown, rendition in zip(details["renditions"], image.renditions, strict=True)
+    ]
+    return details | {"links": _links(image)}
+
+
+def status_view(image: Image) -> dict[str, Any]:
+    """What a client needs while it waits."""
+    details = image_details(image)
+    shown = ("image_id", "key", "status", "error", "updated_at")
+    return {name: details[name] for name in shown} | {"links": _links(image)}
+
+
+def page_view(page: Page, link: LinkMaker) -> dict[str, Any]:
+    return {
+        "images": [image_view(image, link) for image in page.images],
+        "cursor": page.cursor,
+    }
+
+
+def accepted(image: Image) -> Response:
+    """202: the work goes on; ``Location`` is where to ask for the image."""
+    return Response(
+        status_code=HTTPStatus.ACCEPTED,
+        headers={"Location": _links(image)["self"]},
+        body=status_view(image),
+    )
+
+
+def _links(image: Image) -> dict[str, str]:
+    path = f"/images/{quote(image.image_id)}"
+    return {"self": path, "status": f"{path}/status"}
