@@ -1,0 +1,1 @@
+"""Putting the pipeline on AWS. Never in the Lambda package."""
