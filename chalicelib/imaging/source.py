@@ -1,0 +1,139 @@
+"""An original, opened and found fit to be decoded."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+
+from PIL import Image, UnidentifiedImageError
+
+from chalicelib.errors import (
+    CorruptImage,
+    DimensionsOutOfRange,
+    EmptyFile,
+    PipelineError,
+    TooLarge,
+    TooManyPixels,
+)
+from chalicelib.imaging import structure
+from chalicelib.imaging.exif import orientation_of
+from chalicelib.imaging.formats import input_format, load_plugin
+from chalicelib.model import Limits
+
+Image.MAX_IMAGE_PIXELS = None  # Limits decide, and name the setting in their message
+
+_SELF_TURNING = {"TIFF", "HEIF"}
+"""Formats whose decoder turns the pixels upright by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An original whose header has been read and whose pixels have not.
+
+    ``width`` and ``height`` are upright; ``turn`` is the EXIF orientation still to be applied to
+    the decoded pixels, 1 for none.
+    """
+
+    image: Image.Image
+    format: str
+    width: int
+    height: int
+    frames: int
+    tags: Image.Exif
+    orientation: int | None
+    turn: int
+    notes: tuple[str, ...]
+
+
+def open_source(original: bytes, limits: Limits) -> Source:
+    """The original's header, within the limits.
+
+    Raises EmptyFile, TooLarge, UnsupportedFormat, CorruptImage, DimensionsOutOfRange or
+    TooManyPixels, all before a pixel is decoded.
+    """
+    if not original:
+        raise EmptyFile("the file is empty")
+    if len(original) > limits.max_bytes:
+        raise TooLarge(
+            f"{len(original):,} bytes are over the limit of {limits.max_bytes:,}: "
+            "make the file smaller or raise MAX_BYTES"
+        )
+    name = input_format(original)
+    if name == "WEBP" and (canvas := structure.webp_canvas(original)):
+        _check_size(*canvas, 1, limits)
+    with decoding(f"this {name} file cannot be read"):
+        load_plugin(name)
+        image = Image.open(BytesIO(original), formats=[name])
+        _check_size(*image.size, 1, limits)
+        frames = _frames(image, name, original)
+    # The other views of an MPO are pictures of their own, which nothing here decodes.
+    _check_size(*image.size, 1 if image.format == "MPO" else frames, limits)
+    return _source(image, name, frames, original)
+
+
+def _source(image: Image.Image, name: str, frames: int, original: bytes) -> Source:
+    notes = []
+    if name == "PNG" and "exif" not in image.info and (found := structure.png_exif(original)):
+        image.info["exif"] = b"Exif\x00\x00" + found
+    try:
+        # Not image.getexif(): that of PNG decodes all pixels to look behind them.
+        tags = Image.Image.getexif(image)
+        orientation = orientation_of(tags)
+    except Exception:  # noqa: BLE001 - whatever a parser makes of hostile tags
+        tags, orientation = Image.Exif(), None
+        notes.append("its EXIF cannot be read and is left out")
+    turn = 1 if name in _SELF_TURNING else orientation or 1
+    if name == "HEIF":
+        orientation = image.info.get("original_orientation") or orientation
+    width, height = image.size if turn < 5 else image.size[::-1]  # noqa: PLR2004 - 5–8 lie down
+    return Source(image, name, width, height, frames, tags, orientation, turn, tuple(notes))
+
+
+def _frames(image: Image.Image, name: str, original: bytes) -> int:
+    if name == "GIF":
+        return max(1, structure.gif_frames(original))
+    if name == "TIFF":
+        return structure.tiff_pages(original)
+    return int(getattr(image, "n_frames", 1))
+
+
+def _check_size(width: int, height: int, frames: int, limits: Limits) -> None:
+    if width < 1 or height < 1:
+        raise CorruptImage(f"its header says {width}×{height} pixels")
+    if max(width, height) > limits.max_side:
+        raise DimensionsOutOfRange(
+            f"{width}×{height}: a side of {max(width, height):,} pixels is over the limit of "
+            f"{limits.max_side:,}: make the picture smaller or raise MAX_SIDE"
+        )
+    if width * height * frames > limits.max_pixels:
+        many = f" in {frames:,} frames" if frames > 1 else ""
+        raise TooManyPixels(
+            f"{_mega(width * height * frames)} MP{many} is over the limit of "
+            f"{_mega(limits.max_pixels)} MP: make the picture smaller or raise MAX_PIXELS"
+        )
+
+
+def _mega(pixels: int) -> str:
+    return f"{pixels / 1e6:.4g}" if pixels < 1e7 else f"{pixels / 1e6:,.0f}"  # noqa: PLR2004
+
+
+@contextmanager
+def decoding(trouble: str) -> Iterator[None]:
+    """Turns whatever a decoder raises into CorruptImage, and want of memory into TooManyPixels.
+
+    Decoders fail on hostile bytes with errors of every kind: OSError, SyntaxError, struct.error,
+    ValueError, KeyError, OverflowError. All of them speak of the file.
+    """
+    try:
+        yield
+    except PipelineError:
+        raise
+    except MemoryError as error:
+        raise TooManyPixels(
+            "there is not enough memory to decode it: make the picture smaller, or give the "
+            "function more memory"
+        ) from error
+    except UnidentifiedImageError as error:
+        raise CorruptImage(f"{trouble}: its header is broken") from error
+    except Exception as error:
+        raise CorruptImage(f"{trouble}: {error}") from error
