@@ -1,4 +1,4 @@
-"""``python -m infrastructure configure --stage dev``: a stack's outputs into .chalice/config.json."""
+"""``python -m infrastructure configure --stage dev``: a stack's outputs into the stage."""
 
 import argparse
 import json

@@ -1,14 +1,14 @@
-"""``make demo``: pictures through the whole pipeline on the local cloud, and what became of them."""
+"""``make demo``: pictures through the whole pipeline, and what became of each."""
 
 import json
-import shutil
+import shlex
 import sys
 import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,16 @@ def sample_photos() -> list[Path]:
 
     folder = Path(skimage.data.__file__).parent
     return [folder / name for name in PHOTOS]
+
+
+def split_paths(text: str) -> list[Path]:
+    """What ``IMAGES="…"`` names: one path as it stands, or several, with quotes and wildcards."""
+    if not text.strip() or Path(text).exists():
+        return [Path(text)] if text.strip() else []
+    paths: list[Path] = []
+    for word in shlex.split(text):
+        paths += [Path(found) for found in sorted(glob(word, recursive=True))] or [Path(word)]
+    return paths
 
 
 def find_files(arguments: Sequence[Path]) -> list[tuple[Path, str]]:
@@ -141,9 +151,7 @@ class Demo:
         except Exception as error:  # noqa: BLE001 - one bad upload must not cost the others
             result.fail("upload_failed", f"{path} was not uploaded: {error}")
 
-    def _finished(
-        self, results: dict[str, Result]
-    ) -> Iterator[tuple[Result, dict[str, Any], str]]:
+    def _finished(self, results: dict[str, Result]) -> Iterator[tuple[Result, dict[str, Any], str]]:
         """Each picture once, as it finishes: its row, its details, its announcement's text."""
         waiting = dict(results)
         deadline = time.monotonic() + NEWS_TIMEOUT_S

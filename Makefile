@@ -1,0 +1,54 @@
+# Each target makes its own environment. Needs Python 3.11 or later and nothing else.
+
+PYTHON ?= python3
+export IMAGES ?=
+JSON ?=
+OUT ?= demo-output
+API_PORT ?= 8000
+CLOUD_PORT ?= 4566
+
+PY := .venv/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+.DEFAULT_GOAL := help
+.PHONY: help demo run test check fix clean bench-imaging
+
+help: ## what there is
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/local ## pictures through the whole pipeline (IMAGES="…" JSON=file OUT=folder)
+	@$(PY) -m localcloud demo $(if $(JSON),--json "$(JSON)") --out "$(OUT)"
+
+run: .venv/local ## the cloud with the API, until Ctrl-C (API_PORT=… CLOUD_PORT=…)
+	@$(PY) -m localcloud run --api-port $(API_PORT) --cloud-port $(CLOUD_PORT)
+
+test: .venv/dev ## all tests
+	@$(PY) -m pytest
+
+check: .venv/dev ## formatter, linters, types, layers, template
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/cfn-lint infrastructure/*.yaml
+
+fix: .venv/dev ## what the formatter and the linter can mend by themselves
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench-imaging: .venv/dev ## the imaging step beside its peers
+	$(PY) -m benchmarks.imaging
+
+clean: ## forget the local cloud's state and all output
+	rm -rf .localcloud demo-output .bench .chalice/deployments
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/local: requirements.txt requirements-local.txt
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON): install Python 3.11 or later, or name one: make PYTHON=python3.12 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$$($(PYTHON) --version) is too old: 3.11 or later is needed; name one: make PYTHON=python3.12 …" >&2; exit 1; }
+	@test -x $(PY) || $(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot make environments: install its venv module (Debian: apt-get install python3-venv)." >&2; exit 1; }
+	@echo "Installing requirements-local.txt into .venv …"
+	@$(PIP) -r requirements-local.txt && touch $@
+
+.venv/dev: .venv/local requirements-dev.txt
+	@echo "Installing requirements-dev.txt into .venv …"
+	@$(PIP) -r requirements-dev.txt && touch $@
