@@ -34,7 +34,7 @@ class Services:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._session: Session | None = None
+        self._session: Any = None
         self._clients: dict[str, Any] = {}
         self._lock = Lock()
 
