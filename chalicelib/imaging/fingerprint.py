@@ -3,6 +3,7 @@
 import math
 from base64 import b64encode
 from functools import cache
+from operator import mul
 from statistics import median
 from typing import Any
 
@@ -12,20 +13,18 @@ from thash import rgba_to_thumb_hash_pure
 from chalicelib.model import Fingerprint
 
 _SIDE = 32
+_THUMB = 24  # a ThumbHash keeps 7 waves a side at most, and costs time by the pixel
 _COLORS = 5
 _OPAQUE = 128
 
 
 def fingerprint(image: Image.Image) -> Fingerprint:
     """All three from one small picture of the whole original (RGB or RGBA, any size)."""
-    image.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
+    hashed = perceptual_hash(image)
+    image.thumbnail((_THUMB, _THUMB), Image.Resampling.BOX)
     seen = image.convert("RGBA")
     placeholder = bytes(rgba_to_thumb_hash_pure(*seen.size, seen.tobytes()))
-    return Fingerprint(
-        phash=perceptual_hash(image),
-        placeholder=b64encode(placeholder).decode(),
-        colors=dominant_colors(seen),
-    )
+    return Fingerprint(hashed, b64encode(placeholder).decode(), dominant_colors(seen))
 
 
 def perceptual_hash(image: Image.Image) -> str:
@@ -61,7 +60,7 @@ def _waves() -> tuple[tuple[float, ...], ...]:
 
 
 def _product(wave: tuple[float, ...], samples: bytes | list[float]) -> float:
-    return sum(map(float.__mul__, wave, map(float, samples)))
+    return sum(map(mul, wave, samples))
 
 
 def dominant_colors(image: Image.Image) -> tuple[str, ...]:
@@ -74,5 +73,5 @@ def dominant_colors(image: Image.Image) -> tuple[str, ...]:
         return ()
     strip = Image.frombytes("RGB", (len(solid) // 3, 1), solid)
     reduced = strip.quantize(_COLORS, Image.Quantize.MEDIANCUT).convert("RGB")
-    counted: Any = reduced.getcolors(_SIDE * _SIDE)
+    counted: Any = reduced.getcolors()
     return tuple(f"#{bytes(color).hex()}" for _, color in sorted(counted, reverse=True))

@@ -64,6 +64,7 @@ def open_source(original: bytes, limits: Limits) -> Source:
     with decoding(f"this {name} file cannot be read"):
         load_plugin(name)
         image = Image.open(BytesIO(original), formats=[name])
+        image.decodermaxblock = len(original)  # else Pillow hands the decoder 64 KB at a time
         _check_size(*image.size, 1, limits)
         frames = _frames(image, name, original)
     # The other views of an MPO are pictures of their own, which nothing here decodes.
