@@ -172,6 +172,7 @@ def register(event: ObjectEvent, services: Services) -> None:
     image = _update(original.image_id, record, services)
     if _is_current(original, image) and image.status is ImageStatus.QUEUED:
         services.queue.send(original)
+        logger.info("%s %s %s", image.status, image.image_id, original.key)
 
 
 # ── processing ───────────────────────────────────────────────────────────────────────────────────
