@@ -4,7 +4,7 @@ import logging
 from datetime import timedelta
 from typing import Any, cast
 
-from chalice.app import Chalice, Request, Response, S3Event, SQSEvent
+from chalice.app import Chalice, IAMAuthorizer, Request, Response, S3Event, SQSEvent
 
 from chalicelib import pipeline
 from chalicelib.bootstrap import services, settings
@@ -17,6 +17,7 @@ from chalicelib.web.views import accepted, image_view, page_view, status_view
 app = Chalice(app_name="image-pipeline")
 app.log.setLevel(logging.INFO)
 app.api.binary_types.extend(UPLOAD_TYPES)
+authorizer = IAMAuthorizer() if settings().api_auth == "iam" else None
 
 
 # ── events ───────────────────────────────────────────────────────────────────────────────────────
@@ -56,7 +57,7 @@ def request() -> Request:
     return cast("Request", app.current_request)
 
 
-@app.route("/images", methods=["POST"], content_types=["*/*"])
+@app.route("/images", methods=["POST"], authorizer=authorizer, content_types=["*/*"])
 @problems
 def upload_image() -> Response:
     upload = upload_of(request(), settings())
@@ -65,32 +66,32 @@ def upload_image() -> Response:
     )
 
 
-@app.route("/images", methods=["GET"])
+@app.route("/images", methods=["GET"], authorizer=authorizer)
 @problems
 def list_images() -> dict[str, Any]:
     page = pipeline.browse(query_of(request()), services())
     return page_view(page, services().renditions.url)
 
 
-@app.route("/images/{image_id}", methods=["GET"])
+@app.route("/images/{image_id}", methods=["GET"], authorizer=authorizer)
 @problems
 def show_image(image_id: str) -> dict[str, Any]:
     return image_view(pipeline.find(image_id, services()), services().renditions.url)
 
 
-@app.route("/images/{image_id}", methods=["DELETE"])
+@app.route("/images/{image_id}", methods=["DELETE"], authorizer=authorizer)
 @problems
 def delete_image(image_id: str) -> Response:
     return accepted(pipeline.delete(image_id, services()))
 
 
-@app.route("/images/{image_id}/status", methods=["GET"])
+@app.route("/images/{image_id}/status", methods=["GET"], authorizer=authorizer)
 @problems
 def show_status(image_id: str) -> dict[str, Any]:
     return status_view(pipeline.find(image_id, services()))
 
 
-@app.route("/images/uploads/{filename}/status", methods=["GET"])
+@app.route("/images/uploads/{filename}/status", methods=["GET"], authorizer=authorizer)
 @problems
 def show_status_by_filename(filename: str) -> dict[str, Any]:
     image = pipeline.find_first(image_ids_of(filename), services())

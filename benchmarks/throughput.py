@@ -13,7 +13,8 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from io import BytesIO
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,6 +28,8 @@ from localcloud.demo import sample_photos
 
 SIZE = (4000, 3000)
 TIMEOUT_S = 300
+WARM_UP = 4
+PROCESS = re.compile(r"lambda-image-pipeline-local-(\w+)-|-m (ministack|localcloud\.\w+)")
 
 
 def make_photos(folder: Path, count: int) -> list[Path]:
@@ -88,18 +91,35 @@ def whole_cloud(cloud: LocalCloud, paths: Sequence[Path]) -> tuple[float, int]:
     return rate, sum(status == "COMPLETED" for status in seen.values())
 
 
-def worker_peaks_mb() -> Iterator[tuple[str, float]]:
-    """Each Lambda worker's function and its peak resident memory in MB (Linux: VmHWM)."""
-    for status in Path("/proc").glob("[0-9]*/status"):
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one process of the cloud has used: CPU time, and resident memory at its peak."""
+
+    name: str
+    cpu_s: float
+    peak_mb: float
+
+
+def cloud_usage() -> Iterator[Usage]:
+    """Every process of the local cloud (Linux: /proc). Lambda workers go by their function."""
+    tick = os.sysconf("SC_CLK_TCK")
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            command = (status.parent / "cmdline").read_text().replace("\0", " ")
-            peak = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+            command = (process / "cmdline").read_text().replace("\0", " ")
+            status = (process / "status").read_text()
+            clocks = (process / "stat").read_text().rpartition(")")[2].split()[11:13]
         except OSError:
             continue
-        if peak and (
-            function := re.search(r"ministack-lambda-image-pipeline-local-(\w+)-", command)
-        ):
-            yield function[1], int(peak[1]) / 1024
+        name = re.search(
+            r"lambda-image-pipeline-local-(\w+)-|-m (ministack|localcloud\.\w+)", command
+        )
+        peak = re.search(r"VmHWM:\s+(\d+) kB", status)
+        if name and peak:
+            yield Usage(
+                name=name[1] or name[2],
+                cpu_s=sum(map(int, clocks)) / tick,
+                peak_mb=int(peak[1]) / 1024,
+            )
 
 
 def main() -> None:
@@ -115,22 +135,25 @@ def main() -> None:
     if options.in_flight:
         settings["IMAGES_IN_FLIGHT"] = str(options.in_flight)
     with TemporaryDirectory() as folder:
-        paths = make_photos(Path(folder), options.photos)
+        paths = make_photos(Path(folder), options.photos + WARM_UP)
         size = sum(path.stat().st_size for path in paths) / len(paths) / 1e6
-        print(
-            f"{len(paths)} photos of {SIZE[0]}×{SIZE[1]}, {size:.1f} MB each, {os.cpu_count()} cores"
-        )
+        print(f"{len(paths)} photos of {SIZE[0]}×{SIZE[1]}, {size:.1f} MB, {os.cpu_count()} cores")
         alone, cpu = imaging_alone(paths, options.workers)
-        print(
-            f"imaging alone, {options.workers} processes: {alone:.2f} photos/s, {cpu:.3f} CPU s each"
-        )
+        print(f"imaging alone: {alone:.2f} photos/s, {cpu:.3f} CPU seconds each")
         with LocalCloud(settings=settings) as cloud:
+            for path in paths[:WARM_UP]:  # the imports are paid before here, too
+                whole_cloud(cloud, [path.rename(path.with_stem(f"warm-{path.stem}"))])
+            paths = paths[WARM_UP:]
             whole, completed = whole_cloud(cloud, paths)
-            peaks = sorted(worker_peaks_mb())
+            usage = sorted(cloud_usage(), key=lambda process: process.name)
     print(f"whole local cloud: {whole:.2f} photos/s, {completed} of {len(paths)} completed")
     print(f"ratio: {whole / alone:.2f} of the imaging step alone")
-    for function, peak in peaks:
-        print(f"peak memory of a {function} worker: {peak:.0f} MB")
+    print("CPU milliseconds a photo, processes, and the largest peak of memory:")
+    for name, group in groupby(usage, key=lambda process: process.name):
+        processes = list(group)
+        cpu_ms = 1000 * sum(process.cpu_s for process in processes) / len(paths)
+        peak = max(process.peak_mb for process in processes)
+        print(f"  {name:<24} {cpu_ms:6.0f} ms  {len(processes):3} processes  {peak:5.0f} MB")
 
 
 if __name__ == "__main__":

@@ -88,6 +88,13 @@ def parse_color(text: str) -> str:
     return text
 
 
+def parse_auth(text: str) -> str:
+    """``iam`` or ``none``."""
+    if text not in {"iam", "none"}:
+        raise ValueError(f"is iam or none, not {text!r}")
+    return text
+
+
 def _setting(parse: Callable[[str], Any], about: str, default: Any = MISSING) -> Any:
     """A field of Settings; its variable is the field's name in capitals, its default a text."""
     return field(metadata={"parse": parse, "about": about, "default": default})
@@ -104,8 +111,7 @@ class Settings:
     topic_arn: str = _setting(str, "SNS topic that finished and failed images are announced on.")
     renditions: tuple[RenditionSpec, ...] = _setting(
         parse_renditions,
-        "What is made of each original: `name WIDTHxHEIGHT [fit|cover] [format] [qNN] "
-        "[prefix=folder]`, separated by commas. Formats: auto, jpeg, png, webp, avif.",
+        "What is made of each original; see [Renditions](#renditions).",
         DEFAULT_RENDITIONS,
     )
     background: str = _setting(
@@ -137,6 +143,11 @@ class Settings:
     )
     images_in_flight: int = _setting(
         parse_count, "Images of one batch worked on side by side; bounds the memory.", "2"
+    )
+    api_auth: str = _setting(
+        parse_auth,
+        "Who may call the API: `iam` (requests signed by AWS credentials) or `none` (anybody).",
+        "iam",
     )
     fetch_allowed_hosts: tuple[str, ...] = _setting(
         parse_words, "Hosts that images are fetched from by URL; empty: any public one.", ""
