@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from chalicelib import imaging
 from chalicelib.errors import (
     BatchFailed,
     ImageNotFound,
@@ -269,6 +268,9 @@ def _finish(image: Image, services: Services) -> Image:
 
 
 def _complete(image: Image, now: str, services: Services) -> Image:
+    # Only here, so that the functions that process nothing do not start with Pillow.
+    from chalicelib import imaging  # noqa: PLC0415
+
     original, recipe = image.original, services.recipe
     body = services.uploads.get(original, recipe.limits.max_bytes)
     description = imaging.inspect(body, recipe.limits, keep_gps=recipe.keep_gps)
