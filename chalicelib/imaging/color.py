@@ -6,6 +6,7 @@ sRGB already.
 """
 
 from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -75,7 +76,7 @@ def to_srgb(image: Image.Image, notes: list[str]) -> Conversion | None:
     by relative colorimetric intent with black-point compensation. A broken profile, or one for
     other colours than the picture's, is passed over and noted.
     """
-    mode = normal_mode(image)
+    mode = "L" if image.mode == "LA" else _normal_mode(image)
     profile = image.info.get("icc_profile")
     if profile:
         try:
@@ -87,7 +88,7 @@ def to_srgb(image: Image.Image, notes: list[str]) -> Conversion | None:
     return (lambda picture: picture.convert("RGB")) if mode == "CMYK" else None
 
 
-def normal_mode(image: Image.Image) -> str:
+def _normal_mode(image: Image.Image) -> str:
     """The mode ``normal`` gives, told before the pixels are there."""
     if image.mode.startswith("I") or image.mode in ("F", "1", "L"):
         return "RGBA" if image.mode in ("1", "L") and image.has_transparency_data else "L"
@@ -97,6 +98,7 @@ def normal_mode(image: Image.Image) -> str:
 
 
 def _conversion(profile: bytes | None, mode: str) -> Conversion | None:
+    """The transform for pictures of a mode; for LA the one of L."""
     from PIL import ImageCms  # noqa: PLC0415 - most pictures need none
 
     if profile is None:
@@ -116,7 +118,17 @@ def _conversion(profile: bytes | None, mode: str) -> Conversion | None:
     )
     if mode in ("L", "RGB", "RGBA") and _changes_nothing(transform.apply, mode):
         return None
+    if found.xcolor_space == "GRAY":
+        return partial(_grey_converted, transform.apply)
     return transform.apply
+
+
+def _grey_converted(conversion: Conversion, image: Image.Image) -> Image.Image:
+    """Grey stays one channel, alpha goes around the conversion."""
+    grey = conversion(image.getchannel(0)).getchannel(0)
+    if image.mode == "L":
+        return grey
+    return Image.merge("RGBA", (grey, grey, grey, image.getchannel("A")))
 
 
 def _changes_nothing(conversion: Conversion, mode: str) -> bool:

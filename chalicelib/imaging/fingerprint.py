@@ -60,7 +60,7 @@ def _waves() -> tuple[tuple[float, ...], ...]:
 
 
 def _product(wave: tuple[float, ...], samples: bytes | list[float]) -> float:
-    return sum(map(mul, wave, samples))
+    return float(sum(map(mul, wave, samples)))
 
 
 def dominant_colors(image: Image.Image) -> tuple[str, ...]:

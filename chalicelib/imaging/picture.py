@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from chalicelib.imaging.color import normal
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from chalicelib.imaging.color import Conversion
+    from chalicelib.imaging.plan import Box, Size
 
 _LARGE = 500_000
 """Pixels of a result from which bicubic is sharp enough for luma.
@@ -19,6 +22,8 @@ Lanczos costs a third more. Small pictures, where every pixel counts, get it; la
 
 _GAP = 2.0
 """Shrinking goes by box averages down to this multiple of the aim, and by a filter from there."""
+
+_BAND_PIXELS = 2_000_000
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -31,27 +36,37 @@ _TURNS = {
 }
 """What brings each EXIF orientation upright (EXIF 2.32, tag 0x0112)."""
 
-Box = tuple[float, float, float, float]
-
 
 @dataclass(frozen=True, slots=True)
 class Picture:
     """Planes that are resampled each on a grid of its own.
 
-    Either one plane of any mode (alpha premultiplied: ``RGBa``), or three: luma, and two of chroma
-    with half the width and height. JPEG, WebP and AVIF store chroma at half size anyway (4:2:0),
-    so resampling it at full size is work that the encoder throws away.
+    Either one plane (L, RGB, CMYK, LAB, or RGBa: alpha premultiplied, so that no fringe bleeds in),
+    or three: luma, and two of chroma, which come out of every resampling with half the width and
+    height. JPEG, WebP and AVIF store chroma at half size anyway (4:2:0); resampling it at full size
+    is work that their encoders throw away.
     """
 
     planes: tuple[Image.Image, ...]
 
     @classmethod
-    def of(cls, image: Image.Image) -> Picture:
-        """One plane; alpha becomes premultiplied, so that no fringe bleeds in when resampling."""
-        return cls((image.convert("RGBa") if image.mode == "RGBA" else image,))
+    def of(cls, image: Image.Image, size: Size, box: Box) -> Picture:
+        """``box`` of a decoded image of any mode, at another size.
+
+        The YCbCr of a JPEG is split into its planes, everything else becomes one.
+        """
+        if image.mode == "YCbCr" and image.format in ("JPEG", "MPO"):
+            return cls(image.split()).resized(size, box)
+        factor = int(min(box[2] / size[0], box[3] / size[1]) / _GAP)
+        if factor > 1:
+            box = (0.0, 0.0, box[2] / factor, box[3] / factor)
+            return cls((_averaged(image, factor),)).resized(size, box)
+        picture = cls((_premultiplied(normal(image)),)).resized(size, box)
+        # A copy where nothing was changed: the pixels alone, without the file they came from.
+        return cls((image.copy(),)) if picture.planes[0] is image else picture
 
     @property
-    def size(self) -> tuple[int, int]:
+    def size(self) -> Size:
         return self.planes[0].size
 
     @property
@@ -63,8 +78,8 @@ class Picture:
         """Whether any pixel lets a background through."""
         if not self.has_alpha:
             return False
-        least: Any = self.planes[0].getextrema()
-        return bool(least[3][0] < 255)  # noqa: PLR2004
+        extrema: Any = self.planes[0].getextrema()
+        return bool(extrema[3][0] < 255)  # noqa: PLR2004
 
     def flattened(self, background: str) -> Picture:
         """Without alpha, on a background of one colour (``#rrggbb``)."""
@@ -76,25 +91,26 @@ class Picture:
         return Picture((ground,))
 
     def subsampled(self) -> Picture:
-        """The same with chroma at half size; RGB and YCbCr only, others are left as they are."""
-        image = self.planes[0]
-        if len(self.planes) > 1 or image.mode not in ("RGB", "YCbCr"):
+        """The same in planes of luma and chroma; greys and what has alpha are left as they are."""
+        if len(self.planes) > 1 or self.planes[0].mode != "RGB":
             return self
-        luma, blue, red = (image if image.mode == "YCbCr" else image.convert("YCbCr")).split()
-        return Picture((luma, blue, red))
+        return Picture(self.planes[0].convert("YCbCr").split())
 
-    def resized(self, size: tuple[int, int], box: Box | None = None) -> Picture:
+    def resized(self, size: Size, box: Box | None = None) -> Picture:
         """``box`` of the picture, in its own pixels, at another size."""
-        if box is None:
-            box = (0, 0, *self.size)
-        if self.size == size and box == (0, 0, *size):
-            return self
         width, height = self.size
+        left, top, right, bottom = box or (0.0, 0.0, float(width), float(height))
+        if self.size == size and (right - left, bottom - top) == size:
+            return self
+        if abs(right - left - size[0]) < 1 and abs(bottom - top - size[1]) < 1:
+            # A fraction of a pixel is no reason to blur the whole picture: cut it off.
+            left, top = round(left), round(top)
+            right, bottom = left + size[0], top + size[1]
         planes: list[Image.Image] = []
         for plane in self.planes:
             across, down = plane.width / width, plane.height / height
-            part = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
-            if planes:  # chroma: its encoder keeps less detail than a cheaper filter does
+            part = (left * across, top * down, right * across, bottom * down)
+            if planes:  # chroma: encoders keep less of it than a cheaper filter does
                 planes.append(plane.resize(_half(size), Image.Resampling.HAMMING, part, 1.0))
             else:
                 planes.append(plane.resize(size, _filter(size), part, _GAP))
@@ -107,11 +123,19 @@ class Picture:
             return self
         return Picture(tuple(plane.transpose(turn) for plane in self.planes))
 
+    def converted(self, conversion: Conversion | None) -> Picture:
+        """In the colours that a conversion of one image gives."""
+        if conversion is None:
+            return self
+        image = self.image()
+        image = conversion(image.convert("RGB") if image.mode == "YCbCr" else image)
+        return Picture((_premultiplied(image),))
+
     def image(self) -> Image.Image:
         """One image an encoder takes: L, RGB, RGBA or YCbCr, with no metadata."""
         if len(self.planes) == 1:
-            image = self.planes[0]
-            image = image.convert("RGBA") if image.mode == "RGBa" else image
+            plane = self.planes[0]
+            image = plane.convert("RGBA") if plane.mode == "RGBa" else plane
         else:
             size = self.size
             image = Image.merge("YCbCr", [_enlarged(plane, size) for plane in self.planes])
@@ -119,16 +143,39 @@ class Picture:
         return image
 
 
-def _filter(size: tuple[int, int]) -> Image.Resampling:
+def _averaged(image: Image.Image, factor: int) -> Image.Image:
+    """An image a whole number of times smaller, taken through its conversions in bands of rows.
+
+    A palette or alpha picture of 100 megapixels would need 400 MB more to be converted at once.
+    """
+    if image.mode.startswith("I") or image.mode == "F":
+        image = normal(image)  # may look for the darkest and the brightest pixel of all
+    rows = max(1, _BAND_PIXELS // image.width // factor) * factor
+    whole: Image.Image | None = None
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(image.height, top + rows)))
+        reduced = _premultiplied(normal(band)).reduce(factor)
+        if whole is None:
+            height = -(-image.height // factor)
+            whole = Image.new(reduced.mode, (reduced.width, height))
+        whole.paste(reduced, (0, top // factor))
+    return whole or image
+
+
+def _premultiplied(image: Image.Image) -> Image.Image:
+    return image.convert("RGBa") if image.mode == "RGBA" else image
+
+
+def _filter(size: Size) -> Image.Resampling:
     large = size[0] * size[1] > _LARGE
     return Image.Resampling.BICUBIC if large else Image.Resampling.LANCZOS
 
 
-def _half(size: Sequence[int]) -> tuple[int, int]:
+def _half(size: Size) -> Size:
     return (size[0] + 1) // 2, (size[1] + 1) // 2
 
 
-def _enlarged(plane: Image.Image, size: tuple[int, int]) -> Image.Image:
+def _enlarged(plane: Image.Image, size: Size) -> Image.Image:
     """Each sample four times: the encoder's 2×2 average gives it back unchanged."""
     if plane.size == size:
         return plane

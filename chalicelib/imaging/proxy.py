@@ -9,31 +9,44 @@ from collections.abc import Sequence
 
 from chalicelib.imaging.encoding import encode
 from chalicelib.imaging.picture import Picture
-from chalicelib.model import OutputFormat, RenderedImage, RenditionSpec
+from chalicelib.imaging.plan import Size, Target
+from chalicelib.model import OutputFormat, RenderedImage, RenditionSpec, ResizeMode
 
 PROXY = RenditionSpec("proxy", 1280, 1280, format=OutputFormat.JPEG, quality=85)
 """What is made where no rendition can stand in."""
 
-PROXY_SIDE_ENOUGH = 640
 _SHORTEST, _LONGEST, _MAX_BYTES = 80, 4096, 5 * 1024 * 1024
+_LONG_ENOUGH, _GOOD_ENOUGH = 640, 70
 
 
-def proxy_of(whole: Sequence[RenderedImage], largest: Picture, background: str) -> bytes:
-    """The largest JPEG rendition of the whole picture if it will do, else one made for it.
+def serves_as_proxy(target: Target, original: Size) -> bool:
+    """Whether a rendition shows enough, all of the original at 640 pixels or at its own size."""
+    long_enough = max(target.size) >= min(_LONG_ENOUGH, max(original))
+    return target.is_whole and long_enough and target.spec.quality >= _GOOD_ENOUGH
+
+
+def proxy_of(renditions: Sequence[RenderedImage], whole: Picture, background: str) -> bytes:
+    """The largest rendition that Rekognition takes, else a JPEG made for it.
 
     Sides under 80 pixels are stretched to 80 and sides over 1280 shrunk to it, each by itself:
     boxes are fractions of the sides, so even a picture of 20000×10 gets boxes that fit.
     """
-    for rendition in whole:
-        if (
-            rendition.format is OutputFormat.JPEG
-            and min(rendition.width, rendition.height) >= _SHORTEST
-            and PROXY_SIDE_ENOUGH <= max(rendition.width, rendition.height) <= _LONGEST
-            and len(rendition.body) <= _MAX_BYTES
-        ):
-            return rendition.body
-    width, height = largest.size
-    scale = min(1.0, PROXY.width / max(width, height))
-    size = max(_SHORTEST, round(width * scale)), max(_SHORTEST, round(height * scale))
-    image = largest.flattened(background).resized(size).image()
+    fitting = [each for each in renditions if _is_taken(each, whole.size)]
+    if fitting:
+        return max(fitting, key=lambda each: each.width * each.height).body
+    scale = min(1.0, PROXY.width / max(whole.size))
+    width, height = (max(_SHORTEST, round(side * scale)) for side in whole.size)
+    image = whole.flattened(background).resized((width, height)).image()
     return encode(image, OutputFormat.JPEG, PROXY.quality)
+
+
+def _is_taken(rendition: RenderedImage, whole: Size) -> bool:
+    sides = rendition.width, rendition.height
+    return (
+        rendition.format is OutputFormat.JPEG
+        and rendition.spec.mode is ResizeMode.FIT
+        and rendition.spec.quality >= _GOOD_ENOUGH
+        and min(sides) >= _SHORTEST
+        and min(_LONG_ENOUGH, max(whole)) <= max(sides) <= _LONGEST
+        and len(rendition.body) <= _MAX_BYTES
+    )

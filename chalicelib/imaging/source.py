@@ -1,5 +1,6 @@
 """An original, opened and found fit to be decoded."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from chalicelib.imaging.formats import input_format, load_plugin
 from chalicelib.model import Limits
 
 Image.MAX_IMAGE_PIXELS = None  # Limits decide, and name the setting in their message
+warnings.filterwarnings("ignore", module=r"PIL\.")  # oddities of files are no news to a log
 
 _SELF_TURNING = {"TIFF", "HEIF"}
 """Formats whose decoder turns the pixels upright by itself."""
@@ -61,6 +63,7 @@ def open_source(original: bytes, limits: Limits) -> Source:
     name = input_format(original)
     if name == "WEBP" and (canvas := structure.webp_canvas(original)):
         _check_size(*canvas, 1, limits)
+    structure.check_parts(name, original)
     with decoding(f"this {name} file cannot be read"):
         load_plugin(name)
         image = Image.open(BytesIO(original), formats=[name])
@@ -92,7 +95,7 @@ def _source(image: Image.Image, name: str, frames: int, original: bytes) -> Sour
 
 def _frames(image: Image.Image, name: str, original: bytes) -> int:
     if name == "GIF":
-        return max(1, structure.gif_frames(original))
+        return structure.gif_frames(original)
     if name == "TIFF":
         return structure.tiff_pages(original)
     return int(getattr(image, "n_frames", 1))

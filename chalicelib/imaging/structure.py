@@ -1,40 +1,83 @@
 """What the containers say of themselves, read without Pillow.
 
-Pillow finds frames by parsing each one in full, and looks for EXIF behind a PNG's pixels by
-decoding them. These walks cost microseconds and stop at a bound, so a header can be trusted to be
-cheap. Truncated files end a walk early; whether they are usable is the decoder's to say.
+Pillow finds frames by parsing each one in full, looks for EXIF behind a PNG's pixels by decoding
+them, and takes as many parts as a file has. These walks are cheap and stop at a bound. A truncated
+file ends a walk early; whether it is usable is the decoder's to say.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from chalicelib.errors import CorruptImage
 
-_MAX_TIFF_PAGES = 10_000
+_MOST_PARTS = 100_000
+"""Segments, chunks or pages of a file. Real ones have thousands at most; Pillow takes microseconds
+for each, so that 50 MB of empty ones would keep a worker busy for a quarter of a minute."""
+
+_MOST_SCANS = 100
+"""Scans of a progressive JPEG. Encoders write about ten; each is a pass over all pixels, however
+few bytes it has (libjpeg-turbo's advice on decompression bombs, "Two Issues with the JPEG
+Standard", 2015)."""
+
+
+def check_parts(name: str, original: bytes) -> None:
+    """Refuses a JPEG or PNG of more parts than any encoder writes. Raises CorruptImage."""
+    if name == "JPEG":
+        scans = original.count(b"\xff\xda")
+        if scans > _MOST_SCANS:
+            raise CorruptImage(f"its {scans:,} scans are over the limit of {_MOST_SCANS}")
+        _count(_jpeg_segments(original))
+    elif name == "PNG":
+        _count(_png_chunks(original))
+
+
+def _count(parts: Iterable[object]) -> int:
+    count = sum(1 for _ in islice(parts, _MOST_PARTS + 1))
+    if count > _MOST_PARTS:
+        raise CorruptImage(f"it consists of more than {_MOST_PARTS:,} parts")
+    return count
+
+
+def _jpeg_segments(original: bytes) -> Iterator[int]:
+    """Where the segments before the first scan start (ITU-T T.81, B.1.1), stray bytes between."""
+    position = 2
+    while position + 4 <= len(original) and original[position : position + 2] != b"\xff\xda":
+        yield position
+        stray = original[position] != 0xFF or original[position + 1] in (0x00, 0xFF)  # noqa: PLR2004
+        size = int.from_bytes(original[position + 2 : position + 4], "big")
+        position += 1 if stray else 2 + size
+
+
+def _png_chunks(original: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Name, place and size of what each chunk holds (PNG 3rd edition, 5.3)."""
+    position = 8
+    while position + 8 <= len(original):
+        size = int.from_bytes(original[position : position + 4], "big")
+        yield original[position + 4 : position + 8], position + 8, size
+        position += size + 12
+
+
+_GIF_EXTENSION, _GIF_IMAGE = 0x21, 0x2C
 
 
 def gif_frames(original: bytes) -> int:
     """Frames of a GIF (GIF89a specification, appendix B)."""
     frames = 0
-    for introducer, _ in _gif_blocks(original):
-        frames += introducer == 0x2C  # noqa: PLR2004 - image descriptor
-    return frames
-
-
-def _gif_blocks(original: bytes) -> Iterator[tuple[int, int]]:
     try:
         position = 13 + _gif_palette_bytes(original[10])
-        while (introducer := original[position]) in (0x21, 0x2C):
-            yield introducer, position
-            if introducer == 0x21:  # noqa: PLR2004 - extension: a label, then blocks
+        while (introducer := original[position]) in (_GIF_EXTENSION, _GIF_IMAGE):
+            if introducer == _GIF_EXTENSION:  # a label, then blocks
                 position += 2
-            else:  # image: 9 bytes, palette, code size, then blocks
+            else:  # 9 bytes, a palette, a code size, then blocks
+                frames += 1
                 position += 11 + _gif_palette_bytes(original[position + 9])
             while size := original[position]:
                 position += size + 1
             position += 1
     except IndexError:
-        return
+        pass
+    return max(1, frames)
 
 
 def _gif_palette_bytes(flags: int) -> int:
@@ -43,6 +86,10 @@ def _gif_palette_bytes(flags: int) -> int:
 
 def tiff_pages(original: bytes) -> int:
     """Pages of a TIFF or BigTIFF: the length of its chain of directories (TIFF 6.0, section 2)."""
+    return max(1, _count(_tiff_directories(original)))
+
+
+def _tiff_directories(original: bytes) -> Iterator[int]:
     order = "<" if original[:2] == b"II" else ">"
     big = original[2:4] in (b"+\x00", b"\x00+")
     count_format, offset_format, entry = ("Q", "Q", 20) if big else ("H", "I", 12)
@@ -52,24 +99,19 @@ def tiff_pages(original: bytes) -> int:
         (offset,) = struct.unpack_from(order + offset_format, original, 8 if big else 4)
         while offset and offset not in seen:
             seen.add(offset)
-            if len(seen) > _MAX_TIFF_PAGES:
-                raise CorruptImage(f"this TIFF has more than {_MAX_TIFF_PAGES} pages")
+            yield offset
             (entries,) = struct.unpack_from(order + count_format, original, offset)
             link = offset + count_bytes + entries * entry
             (offset,) = struct.unpack_from(order + offset_format, original, link)
     except (struct.error, OverflowError):
-        pass
-    return max(1, len(seen))
+        return
 
 
 def png_exif(original: bytes) -> bytes | None:
-    """The eXIf chunk of a PNG, wherever it stands (PNG 3rd edition, 11.3.4.2)."""
-    position = 8
-    while position + 8 <= len(original):
-        (size,) = struct.unpack_from(">I", original, position)
-        if original[position + 4 : position + 8] == b"eXIf":
-            return original[position + 8 : position + 8 + size]
-        position += size + 12
+    """What the eXIf chunk of a PNG holds, wherever it stands (PNG 3rd edition, 11.3.4.2)."""
+    for name, start, size in _png_chunks(original):
+        if name == b"eXIf":
+            return original[start : start + size]
     return None
 
 
