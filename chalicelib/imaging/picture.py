@@ -41,10 +41,10 @@ _TURNS = {
 class Picture:
     """Planes that are resampled each on a grid of its own.
 
-    Either one plane (L, RGB, CMYK, LAB, or RGBa: alpha premultiplied, so that no fringe bleeds in),
-    or three: luma, and two of chroma, which come out of every resampling with half the width and
-    height. JPEG, WebP and AVIF store chroma at half size anyway (4:2:0); resampling it at full size
-    is work that their encoders throw away.
+    Either one plane (L, RGB, CMYK, LAB, RGBA, or RGBa: premultiplied by alpha, as resampling makes
+    it so that no fringe bleeds in), or three: luma, and two of chroma, which come out of every
+    resampling with half the width and height. JPEG, WebP and AVIF store chroma at half size anyway
+    (4:2:0); resampling it at full size is work that their encoders throw away.
     """
 
     planes: tuple[Image.Image, ...]
@@ -61,7 +61,7 @@ class Picture:
         if factor > 1:
             box = (0.0, 0.0, box[2] / factor, box[3] / factor)
             return cls((_averaged(image, factor),)).resized(size, box)
-        picture = cls((_premultiplied(normal(image)),)).resized(size, box)
+        picture = cls((normal(image),)).resized(size, box)
         # A copy where nothing was changed: the pixels alone, without the file they came from.
         return cls((image.copy(),)) if picture.planes[0] is image else picture
 
@@ -71,7 +71,7 @@ class Picture:
 
     @property
     def has_alpha(self) -> bool:
-        return self.planes[0].mode == "RGBa"
+        return self.planes[0].mode in ("RGBA", "RGBa")
 
     @property
     def is_see_through(self) -> bool:
@@ -113,7 +113,7 @@ class Picture:
             if planes:  # chroma: encoders keep less of it than a cheaper filter does
                 planes.append(plane.resize(_half(size), Image.Resampling.HAMMING, part, 1.0))
             else:
-                planes.append(plane.resize(size, _filter(size), part, _GAP))
+                planes.append(_premultiplied(plane).resize(size, _filter(size), part, _GAP))
         return Picture(tuple(planes))
 
     def turned(self, orientation: int) -> Picture:
@@ -128,8 +128,7 @@ class Picture:
         if conversion is None:
             return self
         image = self.image()
-        image = conversion(image.convert("RGB") if image.mode == "YCbCr" else image)
-        return Picture((_premultiplied(image),))
+        return Picture((conversion(image.convert("RGB") if image.mode == "YCbCr" else image),))
 
     def image(self) -> Image.Image:
         """One image an encoder takes: L, RGB, RGBA or YCbCr, with no metadata."""
