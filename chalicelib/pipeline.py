@@ -59,7 +59,8 @@ class Renditions(Protocol):
         self, original: Original, image: RenderedImage, content_type: str, extension: str, now: str
     ) -> Rendition: ...
     def delete(self, keys: Sequence[str]) -> None: ...
-    def delete_all(self, image_id: str) -> None: ...
+    def delete_version(self, original: Original) -> None: ...
+    def all_of(self, image_id: str) -> Sequence[str]: ...
 
 
 class WorkQueue(Protocol):
@@ -215,24 +216,24 @@ def process(original: Original, lease: timedelta, services: Services) -> None:
     themselves (throttling, outages) go through as they are.
     """
     image = _claim(original, lease, services)
-    if image is None:
-        return
-    if image.status is ImageStatus.PROCESSING:
+    if image.status is ImageStatus.PROCESSING and _is_current(original, image):
         finished = _finish(image, services)
         try:
             services.catalog.save(finished, previous=image)
+            image = finished
         except StaleRevision:
-            current = services.catalog.get(original.image_id)
-            if current is not None and _is_current(original, current):
+            image = services.catalog.get(original.image_id) or image
+            if _is_current(original, image):
                 raise  # only its record has moved on: it comes back, and finds what is left to do
-            services.renditions.delete([rendition.key for rendition in finished.renditions])
-            return
-        image = finished
-    _settle(image, services)
+    if not _is_of(original, image):
+        # Overtaken: what this worker has stored, or one that died at it, is nobody's.
+        services.renditions.delete_version(original)
+    elif not image.announced:
+        _settle(image, services)
 
 
-def _claim(original: Original, lease: timedelta, services: Services) -> Image | None:
-    """The image, leased to this worker; or final but unsettled; or None when all is done."""
+def _claim(original: Original, lease: timedelta, services: Services) -> Image:
+    """The image, leased to this worker; or as it is, where there is nothing to process."""
     now = services.clock()
 
     def record(image: Image | None) -> Image | None:
@@ -244,8 +245,7 @@ def _claim(original: Original, lease: timedelta, services: Services) -> Image | 
             raise LeaseHeld(f"{original.key} is being processed until {image.lease_until}.")
         return replace(image, status=ImageStatus.PROCESSING, lease_until=timestamp(now + lease))
 
-    image = _update(original.image_id, record, services)
-    return image if _is_current(original, image) and not image.announced else None
+    return _update(original.image_id, record, services)
 
 
 def _finish(image: Image, services: Services) -> Image:
@@ -305,18 +305,26 @@ def _settle(image: Image, services: Services) -> None:
 
     The announcement goes out at least once: twice only when killed between it and its mark.
     """
-    if image.status is ImageStatus.COMPLETED:
-        in_use = {rendition.key for rendition in image.renditions}
-        services.renditions.delete([key for key in image.superseded if key not in in_use])
-    else:  # some may have been stored before it failed
-        services.renditions.delete_all(image.image_id)
+
+    def is_recorded(now: Image | None) -> bool:
+        return now is not None and now.status is image.status and _is_of(image.original, now)
+
+    obsolete = set(image.superseded) - {rendition.key for rendition in image.renditions}
+    if image.status is ImageStatus.FAILED:  # some may have been stored before it failed
+        services.renditions.delete_version(image.original)
+    if image.status is ImageStatus.DELETED:
+        obsolete.update(services.renditions.all_of(image.image_id))
+    # They were looked up before this: what has overtaken the image stores nothing until it is
+    # recorded, and it inherits what was superseded.
+    if obsolete and is_recorded(services.catalog.get(image.image_id)):
+        services.renditions.delete(sorted(obsolete))
     services.topic.publish(announcement_of(image))
     logger.info("%s %s %s", image.status, image.image_id, image.original.key)
-    settled = replace(image, revision=image.revision + 1, superseded=(), announced=True)
-    try:
-        services.catalog.save(settled, previous=image)
-    except StaleRevision:
-        logger.info("%s moved on while it was announced", image.image_id)
+
+    def mark(now: Image | None) -> Image | None:
+        return replace(now, superseded=(), announced=True) if now and is_recorded(now) else None
+
+    _update(image.image_id, mark, services)
 
 
 # ── removal ──────────────────────────────────────────────────────────────────────────────────────
@@ -339,14 +347,9 @@ def remove(event: ObjectEvent, services: Services) -> None:
     def record(image: Image | None) -> Image | None:
         if image is not None and image.original.sequencer >= removal.sequencer:
             return None
-        known = image is not None and image.status is ImageStatus.DELETED
-        return Image(
-            original=removal,
-            status=ImageStatus.DELETED,
-            revision=1,
-            updated_at=timestamp(services.clock()),
-            announced=known and image is not None and image.announced,
-        )
+        tombstone = replace(_queued(removal, image, services), status=ImageStatus.DELETED)
+        known = image is not None and image.status is ImageStatus.DELETED and image.announced
+        return replace(tombstone, announced=known)
 
     image = _update(removal.image_id, record, services)
     if image.status is ImageStatus.DELETED and not image.announced:
@@ -418,10 +421,14 @@ def _update(
 
 
 def _is_current(original: Original, image: Image) -> bool:
+    """Whether the record is of this version of the object, and that is not deleted."""
+    return image.status is not ImageStatus.DELETED and _is_of(original, image)
+
+
+def _is_of(original: Original, image: Image) -> bool:
     """Whether the record is of this version of the object, and not of a newer one."""
-    return image.status is not ImageStatus.DELETED and (
-        image.original.version_id == original.version_id and image.original.etag == original.etag
-    )
+    recorded = image.original
+    return (recorded.version_id, recorded.etag) == (original.version_id, original.etag)
 
 
 def _queued(original: Original, replaced: Image | None, services: Services) -> Image:

@@ -129,8 +129,7 @@ class Renditions:
         A retry overwrites the same object. The source key is kept percent-encoded.
         """
         spec = image.spec
-        version = digest(original.version_id or original.etag)
-        key = f"{spec.prefix}/{original.image_id}/{version}/{spec.name}.{extension}"
+        key = f"{spec.prefix}/{_version_folder(original)}/{spec.name}.{extension}"
         facts = {
             "image-id": original.image_id,
             "processed-at": now,
@@ -169,12 +168,22 @@ class Renditions:
             if answer.get("Errors"):
                 raise OSError(f"S3 did not delete all: {answer['Errors']!r:.500}")
 
-    def delete_all(self, image_id: str) -> None:
-        """Delete every rendition of every version of an image, recorded or not."""
+    def delete_version(self, original: Original) -> None:
+        """Delete every rendition of one version of an image, recorded or not."""
+        self.delete(self._stored(_version_folder(original)))
+
+    def all_of(self, image_id: str) -> list[str]:
+        """The keys of every rendition of every version of an image, recorded or not."""
+        return self._stored(image_id)
+
+    def _stored(self, folder: str) -> list[str]:
         pages = self.client.get_paginator("list_objects_v2")
-        for prefix in self.prefixes:
-            for page in pages.paginate(Bucket=self.bucket, Prefix=f"{prefix}/{image_id}/"):
-                self.delete(stored["Key"] for stored in page.get("Contents", ()))
+        return [
+            stored["Key"]
+            for prefix in self.prefixes
+            for page in pages.paginate(Bucket=self.bucket, Prefix=f"{prefix}/{folder}/")
+            for stored in page.get("Contents", ())
+        ]
 
     def url(self, rendition: Rendition, expires_s: int) -> str:
         """A link to the rendition that works for ``expires_s`` seconds, for whoever holds it."""
@@ -183,6 +192,10 @@ class Renditions:
             Params={"Bucket": self.bucket, "Key": rendition.key},
             ExpiresIn=expires_s,
         )
+
+
+def _version_folder(original: Original) -> str:
+    return f"{original.image_id}/{digest(original.version_id or original.etag)}"
 
 
 def _as_tag(name: str, value: str) -> dict[str, Any]:
