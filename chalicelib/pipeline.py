@@ -42,6 +42,7 @@ from chalicelib.model import (
     RenderedImage,
     Rendition,
     RenditionSpec,
+    image_id_of,
 )
 
 logger = logging.getLogger("image-pipeline")
@@ -129,24 +130,22 @@ def submit(key: str, body: bytes, content_type: str, filename: str, services: Se
     Its record is there when this returns, so that a client can ask for it at once. Raises
     KeyTaken.
     """
+    before = services.catalog.get(image_id_of(key))
     version_id, etag = services.uploads.put(key, body, content_type, filename)
     original = Original(
         key=key,
         version_id=version_id,
         etag=etag,
         size_bytes=len(body),
-        sequencer="",
+        # That of what was there before stays, so that a late event cannot bring it back.
+        sequencer=before.original.sequencer if before else "",
         uploaded_at=timestamp(services.clock()),
     )
 
     def record(image: Image | None) -> Image | None:
-        if image is None:
-            return _queued(original, None, services)
-        if image.status is ImageStatus.DELETED and image.original.version_id != version_id:
-            # The tombstone's sequencer stays, so that a late event cannot bring the old version.
-            known = replace(original, sequencer=image.original.sequencer)
-            return _queued(known, image, services)
-        return None
+        if image is None or (before and image.original == before.original):
+            return _queued(original, image, services)
+        return None  # the event of this upload was faster, or that of what came after it
 
     return _update(original.image_id, record, services)
 
