@@ -1,0 +1,359 @@
+"""The services of the pipeline in memory: they keep what they are given, and fail when told to.
+
+``fake.before("save", action)`` runs an action before the next call of ``save``, several calls of
+``before`` line up, and an exception as action is raised instead of the call. So a test lets two
+actors meet at any point, breaks one call, or ends a worker between two steps (``Killed``).
+"""
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from threading import RLock
+from typing import Any
+
+from chalicelib.errors import KeyTaken, OriginalGone, StaleRevision, TooLarge
+from chalicelib.messages import Announcement, ObjectChange, ObjectEvent, WorkMessage, timestamp
+from chalicelib.model import (
+    BoundingBox,
+    Image,
+    ImageStatus,
+    Label,
+    Limits,
+    Original,
+    Page,
+    Recognition,
+    RenderedImage,
+    Rendition,
+    RenditionSpec,
+    ResizeMode,
+    digest,
+)
+from chalicelib.pipeline import Recipe
+
+Action = BaseException | Callable[[], object]
+
+THUMBNAIL = RenditionSpec("thumbnail", 8, 8, ResizeMode.COVER)
+SMALL = RenditionSpec("small", 24, 24, prefix="processed")
+LIMITS = Limits(max_bytes=100_000, max_pixels=1_000_000, max_side=5_000)
+RECIPE = Recipe((THUMBNAIL, SMALL), LIMITS, background="#ffffff", keep_gps=False)
+CAT = Label("Cat", 98.5, parents=("Animal",), boxes=(BoundingBox(0.1, 0.2, 0.3, 0.4),))
+
+
+class Killed(BaseException):
+    """The worker ends here, as if its process were gone: no ``except Exception`` sees it."""
+
+
+class Throttled(Exception):
+    """An error that passes by itself and that the pipeline knows nothing of."""
+
+
+class Scripted:
+    """What all fakes have: actions before calls, and a list of the calls that were made."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self._actions: dict[str, deque[Action]] = defaultdict(deque)
+        self._lock = RLock()
+
+    def before(self, call: str, *actions: Action) -> None:
+        self._actions[call].extend(actions)
+
+    def _step(self, call: str) -> None:
+        with self._lock:
+            self.calls.append(call)
+            action = self._actions[call].popleft() if self._actions[call] else None
+        if isinstance(action, BaseException):
+            raise action
+        if action is not None:
+            action()
+
+
+class Clock:
+    """A time that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 31, 9, 15, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def forward(self, **duration: float) -> None:
+        self.now += timedelta(**duration)
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of an object, or (``body`` None) a delete marker."""
+
+    original: Original
+    body: bytes | None
+
+
+class FakeUploads(Scripted):
+    """A versioned bucket that also gives the events S3 would send, each with its sequencer."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.versions: dict[str, list[Version]] = defaultdict(list)
+        self.filenames: dict[str, str] = {}
+        self.content_types: dict[str, str] = {}
+        self._clock = clock
+        self._turn = 0
+
+    # what clients of S3 do
+
+    def upload(self, key: str, body: bytes) -> ObjectEvent:
+        """Another version of the object, and the event of it."""
+        original = self._original(key, etag=digest(body.hex()), size_bytes=len(body))
+        self.versions[key].append(Version(original, body))
+        return ObjectEvent(ObjectChange.CREATED, original)
+
+    def remove(self, key: str) -> ObjectEvent:
+        """A delete marker on the object, and the event of it."""
+        marker = self._original(key, etag="", size_bytes=0)
+        self.versions[key].append(Version(marker, None))
+        return ObjectEvent(ObjectChange.REMOVED, marker)
+
+    def remove_version(self, original: Original) -> ObjectEvent:
+        """One version is gone for good; the event of it names that version."""
+        self.versions[original.key] = [
+            version
+            for version in self.versions[original.key]
+            if version.original.version_id != original.version_id
+        ]
+        removed = self._original(original.key, etag="", size_bytes=0)
+        return ObjectEvent(ObjectChange.REMOVED, replace(removed, version_id=original.version_id))
+
+    def _original(self, key: str, etag: str, size_bytes: int) -> Original:
+        self._turn += 1
+        return Original(
+            key=key,
+            version_id=f"version-{self._turn}",
+            etag=etag,
+            size_bytes=size_bytes,
+            sequencer=f"{self._turn:032}",
+            uploaded_at=timestamp(self._clock.now + timedelta(milliseconds=self._turn)),
+        )
+
+    # what the pipeline does
+
+    def get(self, original: Original, max_bytes: int) -> bytes:
+        self._step("get")
+        for version in self.versions[original.key]:
+            if version.original.version_id == original.version_id and version.body is not None:
+                if len(version.body) > max_bytes:
+                    raise TooLarge(f"{len(version.body)} bytes is over the limit of {max_bytes}")
+                return version.body
+        raise OriginalGone(original.key)
+
+    def current(self, key: str) -> Original | None:
+        self._step("current")
+        latest = self.versions[key][-1] if self.versions[key] else None
+        if latest is None or latest.body is None:
+            return None
+        return replace(latest.original, sequencer="")
+
+    def put(self, key: str, body: bytes, content_type: str, filename: str) -> tuple[str, str]:
+        self._step("put")
+        if self.current(key) is not None:
+            raise KeyTaken(f"There is an image named {key!r} already.")
+        self.filenames[key], self.content_types[key] = filename, content_type
+        original = self.upload(key, body).original
+        return original.version_id, original.etag
+
+    def delete(self, key: str) -> None:
+        self._step("delete")
+        self.remove(key)
+
+    def created(self, key: str) -> ObjectEvent:
+        """The event of the newest version, for what was put over REST."""
+        return ObjectEvent(ObjectChange.CREATED, self.versions[key][-1].original)
+
+
+class FakeRenditions(Scripted):
+    """A bucket of renditions. ``stored`` is key → body."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stored: dict[str, bytes] = {}
+
+    def put(
+        self, original: Original, image: RenderedImage, content_type: str, extension: str, now: str
+    ) -> Rendition:
+        self._step("put")
+        assert content_type.startswith("image/")
+        assert now.endswith("Z")
+        version = digest(original.version_id or original.etag)
+        spec = image.spec
+        key = f"{spec.prefix}/{original.image_id}/{version}/{spec.name}.{extension}"
+        with self._lock:
+            self.stored[key] = image.body
+        return Rendition(spec.name, key, image.format, image.width, image.height, len(image.body))
+
+    def delete(self, keys: Iterable[str]) -> None:
+        self._step("delete")
+        for key in keys:
+            self.stored.pop(key, None)
+
+    def delete_version(self, original: Original) -> None:
+        self._step("delete_version")
+        for key in self.of(original):
+            del self.stored[key]
+
+    def all_of(self, image_id: str) -> list[str]:
+        self._step("all_of")
+        return [key for key in self.stored if f"/{image_id}/" in key]
+
+    def of(self, original: Original) -> list[str]:
+        """The keys of what is stored of one version."""
+        version = digest(original.version_id or original.etag)
+        return [key for key in self.stored if f"/{original.image_id}/{version}/" in key]
+
+    def url(self, rendition: Rendition, expires_s: int) -> str:
+        return f"https://renditions.example/{rendition.key}?expires={expires_s}"
+
+
+class FakeQueue(Scripted):
+    """A queue. ``receive`` gives what waits; what is not deleted can come again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[Original] = []
+        self.deleted: list[WorkMessage] = []
+
+    def send(self, original: Original) -> None:
+        self._step("send")
+        self.sent.append(original)
+
+    def delete(self, messages: Sequence[WorkMessage]) -> None:
+        self._step("delete")
+        self.deleted.extend(messages)
+
+    def receive(self) -> list[Original]:
+        """What waits, taken off the queue."""
+        waiting, self.sent = self.sent, []
+        return waiting
+
+
+class FakeCatalog(Scripted):
+    """Records with revisions, as DynamoDB's conditions guard them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: dict[str, Image] = {}
+
+    def get(self, image_id: str) -> Image | None:
+        self._step("get")
+        return self.records.get(image_id)
+
+    def save(self, image: Image, previous: Image | None) -> None:
+        self._step("save")
+        with self._lock:
+            present = self.records.get(image.image_id)
+            if (present and present.revision) != (previous and previous.revision):
+                raise StaleRevision(image.image_id)
+            assert image.revision == (previous.revision + 1 if previous else 1)
+            self.records[image.image_id] = image
+
+    def newest(
+        self, limit: int, cursor: str | None = None, status: ImageStatus | None = None
+    ) -> Page:
+        return self._page(limit, cursor, lambda image: status in (None, image.status))
+
+    def labelled(
+        self,
+        labels: Sequence[str],
+        limit: int,
+        cursor: str | None = None,
+        min_confidence: float = 0,
+    ) -> Page:
+        wanted = {label.casefold() for label in labels}
+
+        def has_all(image: Image) -> bool:
+            return image.status is ImageStatus.COMPLETED and wanted <= {
+                label.name.casefold()
+                for label in image.recognition.labels
+                if label.confidence >= min_confidence
+            }
+
+        return self._page(limit, cursor, has_all)
+
+    def _page(self, limit: int, cursor: str | None, shown: Callable[[Image], bool]) -> Page:
+        images = sorted(
+            (
+                image
+                for image in self.records.values()
+                if image.status is not ImageStatus.DELETED and shown(image)
+            ),
+            key=lambda image: (image.original.uploaded_at, image.image_id),
+            reverse=True,
+        )
+        start = int(cursor or 0)
+        more = len(images) > start + limit
+        return Page(tuple(images[start : start + limit]), str(start + limit) if more else None)
+
+
+class FakeRecognizer(Scripted):
+    """Sees the same in every picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recognition = Recognition(labels=(CAT,))
+
+    def recognize(self, proxy: bytes) -> Recognition:
+        self._step("recognize")
+        assert proxy.startswith(b"\xff\xd8")
+        return self.recognition
+
+
+class FakeTopic(Scripted):
+    """``published`` is everything that was announced, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.published: list[Announcement] = []
+
+    def publish(self, announcement: Announcement) -> None:
+        self._step("publish")
+        self.published.append(announcement)
+
+    @property
+    def statuses(self) -> list[str]:
+        return [announcement.attributes["status"] for announcement in self.published]
+
+
+@dataclass
+class FakeServices:
+    """Everything the use cases take. Fits ``chalicelib.pipeline.Services``."""
+
+    clock: Clock = field(default_factory=Clock)
+    renditions: FakeRenditions = field(default_factory=FakeRenditions)
+    queue: FakeQueue = field(default_factory=FakeQueue)
+    catalog: FakeCatalog = field(default_factory=FakeCatalog)
+    recognizer: FakeRecognizer = field(default_factory=FakeRecognizer)
+    topic: FakeTopic = field(default_factory=FakeTopic)
+    recipe: Recipe = RECIPE
+    uploads: FakeUploads = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.uploads = FakeUploads(self.clock)
+
+
+def s3_record(event: ObjectEvent, **changes: Any) -> dict[str, Any]:
+    """The record that S3 sends of an event; the key is given as S3 writes it."""
+    original = event.original
+    s3_object = {
+        "key": original.key,
+        "size": original.size_bytes,
+        "eTag": original.etag,
+        "versionId": original.version_id,
+        "sequencer": original.sequencer,
+    }
+    return {
+        "eventVersion": "2.1",
+        "eventSource": "aws:s3",
+        "eventName": f"{event.change}:Put",
+        "eventTime": original.uploaded_at,
+        "s3": {"bucket": {"name": "uploads"}, "object": s3_object | changes},
+    }

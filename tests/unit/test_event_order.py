@@ -1,0 +1,212 @@
+"""S3 promises every event at least once and in no order: whatever comes, the end is what S3 holds.
+
+Each history of an object is delivered in every order, with each event twice, with processing in
+between or not, and with the bucket as it was when the event was sent or as it is at the end.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache, partial
+from itertools import permutations, product
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chalicelib import imaging, pipeline
+from chalicelib.errors import LeaseHeld, StaleRevision
+from chalicelib.messages import ObjectChange, ObjectEvent
+from chalicelib.model import ImageStatus, Query, image_id_of
+from tests.fakes import Clock, FakeServices, FakeUploads, Version
+from tests.pictures import photo, saved
+
+KEY = "uploads/cat.jpg"
+LEASE = timedelta(seconds=60)
+PICTURES = [saved(photo(24, 24, seed=seed)) for seed in range(3)]
+TEXT = b"This is no picture."
+
+
+@dataclass(frozen=True)
+class Happening:
+    """An event and what the bucket holds once it has happened."""
+
+    event: ObjectEvent
+    versions: tuple[Version, ...]
+
+
+History = list[Happening]
+
+
+def history(*steps: Callable[[FakeUploads], ObjectEvent]) -> History:
+    uploads = FakeUploads(Clock())
+    return [Happening(step(uploads), tuple(uploads.versions[KEY])) for step in steps]
+
+
+def created(body: bytes) -> Callable[[FakeUploads], ObjectEvent]:
+    return lambda uploads: uploads.upload(KEY, body)
+
+
+def removed(uploads: FakeUploads) -> ObjectEvent:
+    return uploads.remove(KEY)
+
+
+def newest_version_removed(uploads: FakeUploads) -> ObjectEvent:
+    return uploads.remove_version(uploads.versions[KEY][-1].original)
+
+
+FIRST, SECOND, THIRD = (created(picture) for picture in PICTURES)
+
+HISTORIES = {
+    "used again after a removal": history(FIRST, SECOND, removed, THIRD),
+    "removed at last": history(FIRST, removed, SECOND, removed),
+    "good, bad, good": history(FIRST, created(TEXT), SECOND),
+    "good, then bad": history(FIRST, created(TEXT)),
+    "newest version removed": history(FIRST, SECOND, newest_version_removed),
+    "removal undone": history(FIRST, removed, newest_version_removed),
+    "same picture again": history(FIRST, FIRST, removed, FIRST),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def remembered_imaging() -> Iterator[None]:
+    """Each picture is rendered once: thousands of runs look at the order of things, not at it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(imaging, "render", cache(imaging.render))
+        yield
+
+
+class World:
+    """The pipeline and a bucket whose history is told to it event by event."""
+
+    def __init__(self, happenings: History, *, all_has_happened: bool) -> None:
+        self.services = FakeServices()
+        self._happenings = happenings
+        self._time = 0
+        self._happen(len(happenings) if all_has_happened else 0)
+
+    def _happen(self, time: int) -> None:
+        self._time = max(self._time, time)
+        if self._time:
+            self.services.uploads.versions[KEY] = [*self._happenings[self._time - 1].versions]
+
+    def deliver(self, index: int) -> None:
+        """The event, which cannot come before it has happened."""
+        self._happen(index + 1)
+        event = self._happenings[index].event
+        handle = pipeline.register if event.change is ObjectChange.CREATED else pipeline.remove
+        handle(event, self.services)
+
+    def meet(self, index: int) -> None:
+        """The event, and all work, in the middle of what another actor is doing."""
+        self.deliver(index)
+        self.work()
+
+    def work(self) -> None:
+        """All that waits in the queue; what fails comes back when the lease is over."""
+        while waiting := self.services.queue.receive():
+            for original in waiting:
+                try:
+                    pipeline.process(original, LEASE, self.services)
+                except (LeaseHeld, StaleRevision):
+                    self.services.queue.sent.append(original)
+            self.services.clock.forward(seconds=61)
+
+    def agrees_with_s3(self) -> None:
+        services = self.services
+        held = services.uploads.current(KEY)
+        image = services.catalog.records[image_id_of(KEY)]
+        listed = pipeline.browse(Query(10), services).images
+        assert image.announced
+        assert image.superseded == ()
+        if held is None:
+            assert image.status is ImageStatus.DELETED
+            assert listed == ()
+            assert services.renditions.stored == {}
+            assert services.topic.statuses.count("DELETED") >= 1
+            return
+        body = services.uploads.get(held, 10**6)
+        status = ImageStatus.FAILED if body == TEXT else ImageStatus.COMPLETED
+        assert (image.status, image.original.version_id) == (status, held.version_id)
+        assert listed == (image,)
+        assert {rendition.key for rendition in image.renditions} == set(services.renditions.stored)
+        assert len(services.renditions.stored) == (0 if body == TEXT else 2)
+        announced = [
+            (message.attributes["status"], message.details["version_id"])
+            for message in services.topic.published
+        ]
+        assert (status, held.version_id) in announced
+
+
+def orders(length: int) -> Iterator[tuple[int, ...]]:
+    """Every order of the events, each once and one of them twice."""
+    yield from permutations(range(length))
+    for twice in range(length):
+        yield from sorted(set(permutations([*range(length), twice])))
+
+
+@pytest.mark.parametrize("all_has_happened", [True, False], ids=["late", "prompt"])
+@pytest.mark.parametrize("happenings", HISTORIES.values(), ids=HISTORIES.keys())
+def test_any_order_of_events_ends_in_what_s3_holds(
+    happenings: History,
+    all_has_happened: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """Every order with every duplicate, worked off after each event or only at the end."""
+    for order, at_once in product(orders(len(happenings)), (True, False)):
+        world = World(happenings, all_has_happened=all_has_happened)
+        for index in order:
+            world.deliver(index)
+            if at_once:
+                world.work()
+        world.work()
+        world.agrees_with_s3()
+
+
+CALLS = [
+    ("catalog", "get"),
+    ("catalog", "save"),
+    ("uploads", "get"),
+    ("uploads", "current"),
+    ("renditions", "put"),
+    ("renditions", "all_of"),
+    ("recognizer", "recognize"),
+    ("queue", "send"),
+    ("topic", "publish"),
+]
+# A version that is reinstated has the keys it had before. When that, and processing it, both fall
+# into the moment before a worker deletes these very keys, they are lost; nothing else is.
+DELETIONS = [("renditions", "delete"), ("renditions", "delete_version")]
+REINSTATING = {"newest version removed", "removal undone"}
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    name=st.sampled_from(sorted(HISTORIES)),
+    all_has_happened=st.booleans(),
+    choices=st.data(),
+)
+def test_events_that_meet_in_the_middle_end_in_what_s3_holds(
+    name: str,
+    all_has_happened: bool,  # noqa: FBT001 - drawn
+    choices: st.DataObject,
+) -> None:
+    """An event delivered, or all work done, just before any call of another actor."""
+    happenings = HISTORIES[name]
+    world = World(happenings, all_has_happened=all_has_happened)
+    indexes = range(len(happenings))
+    duplicates = choices.draw(st.lists(st.sampled_from(indexes), max_size=2))
+    order: Sequence[int] = choices.draw(st.permutations([*indexes, *duplicates]))
+    calls = CALLS if name in REINSTATING else CALLS + DELETIONS
+    for index in order:
+        where = choices.draw(st.sampled_from(["alone", "worked off", *calls]))
+        if isinstance(where, tuple):
+            fake, call = where
+            getattr(world.services, fake).before(call, partial(world.meet, index))
+        else:
+            world.deliver(index)
+            if where == "worked off":
+                world.work()
+    for index in order:
+        world.deliver(index)
+    world.work()
+    world.agrees_with_s3()
