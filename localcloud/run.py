@@ -91,16 +91,17 @@ def _logs(cloud: LocalCloud) -> Iterator[list[str]]:
     """What the functions have logged since the last time, again and again."""
     logs = cloud.client("logs")
     since = int(time.time() * 1000)
-    seen: set[str] = set()
+    seen: set[tuple[str, int, str]] = set()
     while True:
         lines = []
         for group in logs.describe_log_groups(logGroupNamePrefix="/aws/lambda/")["logGroups"]:
             name = group["logGroupName"]
             function = name.rpartition("-")[2]
             for event in logs.filter_log_events(logGroupName=name, startTime=since)["events"]:
-                if event["eventId"] in seen or event["message"].startswith(NOISE):
+                entry = (event["logStreamName"], event["timestamp"], event["message"])
+                if entry in seen or event["message"].startswith(NOISE):
                     continue
-                seen.add(event["eventId"])
+                seen.add(entry)
                 lines.append((event["timestamp"], f"{function}  {event['message'].rstrip()}"))
         yield [line for _, line in sorted(lines)]
 
