@@ -22,7 +22,7 @@ Standard", 2015)."""
 
 
 def check_parts(name: str, original: bytes) -> None:
-    """Refuses a JPEG or PNG of more parts than any encoder writes. Raises CorruptImage."""
+    """Refuses a JPEG, PNG or TIFF of more parts than any encoder writes. Raises CorruptImage."""
     if name == "JPEG":
         scans = original.count(b"\xff\xda")
         if scans > _MOST_SCANS:
@@ -30,6 +30,8 @@ def check_parts(name: str, original: bytes) -> None:
         _count(_jpeg_segments(original))
     elif name == "PNG":
         _count(_png_chunks(original))
+    elif name == "TIFF":
+        _count(_tiff_directories(original))
 
 
 def _count(parts: Iterable[object]) -> int:

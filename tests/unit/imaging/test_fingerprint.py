@@ -1,0 +1,82 @@
+"""What stands for a picture stays the same when it is resized, recompressed or converted."""
+
+from base64 import b64decode
+
+import pytest
+import thash
+from PIL import Image
+
+from chalicelib.imaging import render
+from chalicelib.imaging.fingerprint import distance
+from chalicelib.model import Fingerprint, Limits
+from tests.pictures import heic, photo, saved
+from tests.unit.imaging.opened import near, spec
+
+
+def fingerprint_of(file: bytes) -> Fingerprint:
+    return render(file, [spec(100, 100), spec(640, 480)], Limits()).fingerprint
+
+
+PICTURE = photo(1600, 1200)
+ORIGINAL = fingerprint_of(saved(PICTURE, quality=95))
+
+VARIANTS = {
+    "recompressed at 30": saved(PICTURE, quality=30),
+    "PNG": saved(PICTURE, "PNG", compress_level=1),
+    "WebP": saved(PICTURE, "WEBP", quality=60),
+    "HEIC": heic(PICTURE, quality=60),
+    "half as large": saved(PICTURE.resize((800, 600))),
+    "a tenth": saved(PICTURE.resize((160, 120))),
+    "squeezed": saved(PICTURE.resize((900, 900))),
+    "darker": saved(Image.eval(PICTURE, lambda level: level * 7 // 10)),
+    "grey": saved(PICTURE.convert("L")),
+}
+
+
+@pytest.mark.parametrize("change", VARIANTS)
+def test_the_same_picture_is_within_6_bits(change: str) -> None:
+    assert distance(ORIGINAL.phash, fingerprint_of(VARIANTS[change]).phash) <= 6
+
+
+def test_other_pictures_are_over_16_bits_away() -> None:
+    """Hashes of unrelated pictures differ in 32 bits on average, with a deviation of 4."""
+    hashes = [fingerprint_of(saved(photo(400, 300, seed))).phash for seed in range(2, 10)]
+    assert min(distance(ORIGINAL.phash, each) for each in hashes) > 16
+
+
+def test_hashes_are_16_hex_digits_even_of_nothing_at_all() -> None:
+    flat = fingerprint_of(saved(Image.new("RGB", (50, 50), "teal"), "PNG"))
+    assert len(flat.phash) == len(ORIGINAL.phash) == 16
+    assert flat.colors == ("#008080",)
+
+
+def test_the_placeholder_shows_the_picture_again() -> None:
+    """Decoded, a ThumbHash has the average colour of the picture within 16 levels of 255."""
+    placeholder = b64decode(ORIGINAL.placeholder)
+    assert len(placeholder) <= 25
+    shown = thash.thumb_hash_to_average_rgba(list(placeholder))
+    assert shown is not None
+    average = PICTURE.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
+    assert near(tuple(round(255 * part) for part in shown[:3]), average, 16)  # type: ignore[arg-type]
+
+
+def test_the_placeholder_knows_transparency() -> None:
+    see_through = Image.new("RGBA", (60, 60), (200, 0, 0, 60))
+    placeholder = b64decode(fingerprint_of(saved(see_through, "PNG")).placeholder)
+    shown = thash.thumb_hash_to_average_rgba(list(placeholder))
+    assert shown is not None
+    assert abs(shown[3] * 255 - 60) <= 16
+
+
+def test_colours_come_by_the_area_they_cover() -> None:
+    flag = Image.new("RGB", (400, 300), "#102080")
+    flag.paste("#f0c010", (0, 0, 400, 90))
+    flag.paste("#ffffff", (0, 90, 400, 120))
+    colors = fingerprint_of(saved(flag, "PNG")).colors
+    named = [tuple(bytes.fromhex(color[1:])) for color in colors]
+    assert near(named[0], (0x10, 0x20, 0x80), 8)
+    assert near(named[1], (0xF0, 0xC0, 0x10), 24)
+
+
+def test_what_is_fully_transparent_has_no_colour() -> None:
+    assert fingerprint_of(saved(Image.new("RGBA", (40, 40)), "PNG")).colors == ()
