@@ -5,7 +5,7 @@ more than these lines: what is stored is frozen dataclasses of strings, numbers,
 one type, and each other.
 """
 
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -16,10 +16,17 @@ type_hints = cache(get_type_hints)
 
 
 def to_plain(value: object) -> Any:
-    """Dicts, lists, strings, numbers and booleans; fields that are None or empty are left out."""
+    """Dicts, lists, strings, numbers and booleans.
+
+    Fields that are None or empty are left out, but for those without a default.
+    """
     if is_dataclass(value) and not isinstance(value, type):
-        members = {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
-        return {name: member for name, member in members.items() if member not in (None, [], {})}
+        members = ((field, to_plain(getattr(value, field.name))) for field in fields(value))
+        return {
+            field.name: member
+            for field, member in members
+            if member not in (None, [], {}) or field.default is MISSING
+        }
     if isinstance(value, tuple | list):
         return [to_plain(member) for member in value]
     return str(value) if isinstance(value, str) else value
