@@ -18,6 +18,12 @@ SEQUENCER_DIGITS = 32
 MAX_SUBJECT = 100
 """SNS: a subject is at most 100 printable ASCII characters, and no line break."""
 
+MAX_DETAILS_BYTES = 192 * 1024
+"""SNS takes 256 KB a message, all its formats together, and has them escaped as JSON in JSON."""
+
+LABELS_IN_TEXT = 50
+"""A mail names the surest labels; nobody reads more."""
+
 
 def timestamp(moment: datetime) -> str:
     """``2026-01-31T09:15:00.000Z``: sorts as a string in the order of time."""
@@ -152,7 +158,8 @@ def announcement_of(image: Image) -> Announcement:
     if image.status is ImageStatus.COMPLETED and image.description is not None:
         size = f"{image.description.width}×{image.description.height}"
         labels = ", ".join(
-            f"{label.name} {label.confidence:.0f} %" for label in image.recognition.labels
+            f"{label.name} {label.confidence:.0f} %"
+            for label in image.recognition.labels[:LABELS_IN_TEXT]
         )
         lines += [
             f"Picture:  {image.description.format} {size}, {image.description.size_bytes:,} bytes",
@@ -168,9 +175,21 @@ def announcement_of(image: Image) -> Announcement:
         subject=_ascii_line(headline, MAX_SUBJECT),
         text="\n".join(lines) + "\n",
         sms=_ascii_line(gist, 140),
-        details=image_details(image),
+        details=_fitting(image_details(image)),
         attributes={"status": str(image.status), "image_id": image.image_id, "key": key},
     )
+
+
+def _fitting(details: dict[str, Any]) -> dict[str, Any]:
+    """The details with as many of the surest labels as a message takes, and how many it does not.
+
+    Hundreds of labels with boxes would make SNS refuse the message, however often it is tried.
+    """
+    labels = told = details["labels"]
+    while told and len(json.dumps(json.dumps(details))) > MAX_DETAILS_BYTES:
+        told = told[: len(told) // 2]
+        details = details | {"labels": told, "labels_omitted": len(labels) - len(told)}
+    return details
 
 
 def _ascii_line(text: str, length: int) -> str:
