@@ -73,12 +73,22 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
+def count_within(least: int, most: int) -> Callable[[str], int]:
+    """Parses a whole number within limits that AWS sets."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise ValueError(f"is a whole number from {least} to {most}, not {text!r}")
+        return int(text)
+
+    return parse
+
+
 def parse_percent(text: str) -> float:
     """A number from 0 to 100."""
-    value = float(text)
-    if not 0 <= value <= 100:  # noqa: PLR2004
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) or float(text) > 100:  # noqa: PLR2004
         raise ValueError(f"is a number from 0 to 100, not {text!r}")
-    return value
+    return float(text)
 
 
 def parse_color(text: str) -> str:
@@ -125,7 +135,13 @@ class Settings:
         parse_count, "Most pixels of an original, all frames together.", "100000000"
     )
     max_side: int = _setting(parse_count, "Longest side of an original, in pixels.", "20000")
-    max_labels: int = _setting(parse_count, "Most labels asked of Rekognition per image.", "20")
+    max_labels: int = _setting(
+        count_within(
+            1, 99
+        ),  # a transaction of DynamoDB takes 100 items: the record, and a label each
+        "Most labels asked of Rekognition per image, up to 90.",
+        "20",
+    )
     min_confidence: float = _setting(
         parse_percent, "Least confidence of a label, in percent.", "70"
     )
@@ -136,10 +152,14 @@ class Settings:
         "false",
     )
     batch_size: int = _setting(
-        parse_count, "Most images handed to one invocation of `process_images`.", "5"
+        count_within(1, 10),  # SQS hands over no more where no batching window is set
+        "Most images handed to one invocation of `process_images`, up to 10.",
+        "5",
     )
     maximum_concurrency: int = _setting(
-        parse_count, "Most invocations of `process_images` at once (2 or more).", "10"
+        count_within(2, 1000),  # what Lambda takes
+        "Most invocations of `process_images` at once, from 2 to 1000.",
+        "10",
     )
     images_in_flight: int = _setting(
         parse_count, "Images of one batch worked on side by side; bounds the memory.", "2"
