@@ -28,6 +28,11 @@ _SELF_TURNING = {"TIFF", "HEIF"}
 """Formats whose decoder turns the pixels upright by itself."""
 
 
+_HEAVY = {"WEBP": 3, "AVIF": 2}
+"""Formats whose decoder takes so many times the memory per pixel that PNG takes (16 and 10 bytes,
+5.5 of PNG), and which may have so many times fewer pixels a frame."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """An original whose header has been read and whose pixels have not.
@@ -62,16 +67,16 @@ def open_source(original: bytes, limits: Limits) -> Source:
         )
     name = input_format(original)
     if name == "WEBP" and (canvas := structure.webp_canvas(original)):
-        _check_size(*canvas, 1, limits)
+        _check_size(name, *canvas, limits)
     structure.check_parts(name, original)
     with decoding(f"this {name} file cannot be read"):
         load_plugin(name)
         image = Image.open(BytesIO(original), formats=[name])
         image.decodermaxblock = len(original)  # else Pillow hands the decoder 64 KB at a time
-        _check_size(*image.size, 1, limits)
+        _check_size(name, *image.size, limits)
         frames = _frames(image, name, original)
-    # The other views of an MPO are pictures of their own, which nothing here decodes.
-    _check_size(*image.size, 1 if image.format == "MPO" else frames, limits)
+    if image.format != "MPO":  # whose other views are pictures of their own, not to be decoded
+        _check_frames(*image.size, frames, limits)
     return _source(image, name, frames, original)
 
 
@@ -101,7 +106,7 @@ def _frames(image: Image.Image, name: str, original: bytes) -> int:
     return int(getattr(image, "n_frames", 1))
 
 
-def _check_size(width: int, height: int, frames: int, limits: Limits) -> None:
+def _check_size(name: str, width: int, height: int, limits: Limits) -> None:
     if width < 1 or height < 1:
         raise CorruptImage(f"its header says {width}×{height} pixels")
     if max(width, height) > limits.max_side:
@@ -109,10 +114,20 @@ def _check_size(width: int, height: int, frames: int, limits: Limits) -> None:
             f"{width}×{height}: a side of {max(width, height):,} pixels is over the limit of "
             f"{limits.max_side:,}: make the picture smaller or raise MAX_SIDE"
         )
-    if width * height * frames > limits.max_pixels:
-        many = f" in {frames:,} frames" if frames > 1 else ""
+    most = limits.max_pixels // _HEAVY.get(name, 1)
+    if width * height > most:
+        kind = f" for {name}" if name in _HEAVY else ""
         raise TooManyPixels(
-            f"{_mega(width * height * frames)} MP{many} is over the limit of "
+            f"{_mega(width * height)} MP is over the limit of {_mega(most)} MP{kind}: "
+            "make the picture smaller or raise MAX_PIXELS"
+        )
+
+
+def _check_frames(width: int, height: int, frames: int, limits: Limits) -> None:
+    pixels = width * height * frames
+    if pixels > limits.max_pixels:
+        raise TooManyPixels(
+            f"{_mega(pixels)} MP in {frames:,} frames is over the limit of "
             f"{_mega(limits.max_pixels)} MP: make the picture smaller or raise MAX_PIXELS"
         )
 

@@ -78,12 +78,17 @@ def webp_claiming(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize(
     "bomb",
-    [png_claiming(15_000, 15_000), webp_claiming(15_000, 15_000), gif_of_frames(15_000, 15_000, 1)],
-    ids=["PNG", "WebP", "GIF"],
+    [png_claiming(15_000, 15_000), gif_of_frames(15_000, 15_000, 1)],
+    ids=["PNG", "GIF"],
 )
 def test_refuses_bombs_from_their_header(bomb: bytes) -> None:
     assert len(bomb) < 200
     assert "225 MP is over the limit of 100 MP" in str(refusal(bomb))
+
+
+def test_holds_formats_with_hungry_decoders_to_less() -> None:
+    """Pillow's WebP decoder takes three times the memory per pixel that its PNG decoder does."""
+    assert "49 MP is over the limit of 33 MP for WEBP" in str(refusal(webp_claiming(7_000, 7_000)))
 
 
 def bmp_claiming(width: int, height: int) -> bytes:
