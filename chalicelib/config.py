@@ -136,9 +136,8 @@ class Settings:
     )
     max_side: int = _setting(parse_count, "Longest side of an original, in pixels.", "20000")
     max_labels: int = _setting(
-        count_within(
-            1, 99
-        ),  # a transaction of DynamoDB takes 100 items: the record, and a label each
+        # A transaction of DynamoDB takes 100 items: the record, and one for each label.
+        count_within(1, 90),
         "Most labels asked of Rekognition per image, up to 90.",
         "20",
     )
@@ -152,12 +151,13 @@ class Settings:
         "false",
     )
     batch_size: int = _setting(
-        count_within(1, 10),  # SQS hands over no more where no batching window is set
+        # SQS hands over no more where no batching window is set.
+        count_within(1, 10),
         "Most images handed to one invocation of `process_images`, up to 10.",
         "5",
     )
     maximum_concurrency: int = _setting(
-        count_within(2, 1000),  # what Lambda takes
+        count_within(2, 1000),
         "Most invocations of `process_images` at once, from 2 to 1000.",
         "10",
     )
