@@ -24,6 +24,8 @@ from chalicelib.model import Limits
 Image.MAX_IMAGE_PIXELS = None  # Limits decide, and name the setting in their message
 warnings.filterwarnings("ignore", module=r"PIL\.")  # oddities of files are no news to a log
 
+_TILE_WIDTH, _TILE_LENGTH = 322, 323  # TIFF 6.0, section 15
+
 _SELF_TURNING = {"TIFF", "HEIF"}
 """Formats whose decoder turns the pixels upright by itself."""
 
@@ -66,15 +68,18 @@ def open_source(original: bytes, limits: Limits) -> Source:
             "make the file smaller or raise MAX_BYTES"
         )
     name = input_format(original)
-    if name == "WEBP" and (canvas := structure.webp_canvas(original)):
-        _check_size(name, *canvas, limits)
     structure.check_parts(name, original)
+    if canvas := structure.canvas(name, original):
+        _check_size(name, *canvas, limits)
     with decoding(f"this {name} file cannot be read"):
         load_plugin(name)
         image = Image.open(BytesIO(original), formats=[name])
         image.decodermaxblock = len(original)  # else Pillow hands the decoder 64 KB at a time
         _check_size(name, *image.size, limits)
         frames = _frames(image, name, original)
+        if name == "TIFF" and (tile := getattr(image, "tag_v2", {})).get(_TILE_WIDTH):
+            # libtiff takes the memory of a whole tile, however small the picture.
+            _check_size(name, tile[_TILE_WIDTH], tile.get(_TILE_LENGTH, 1), limits)
     if image.format != "MPO":  # whose other views are pictures of their own, not to be decoded
         _check_frames(*image.size, frames, limits)
     return _source(image, name, frames, original)
@@ -100,7 +105,7 @@ def _source(image: Image.Image, name: str, frames: int, original: bytes) -> Sour
 
 def _frames(image: Image.Image, name: str, original: bytes) -> int:
     if name == "GIF":
-        return structure.gif_frames(original)
+        return structure.gif_frames(original)[0]
     if name == "TIFF":
         return structure.tiff_pages(original)
     return int(getattr(image, "n_frames", 1))

@@ -63,23 +63,31 @@ def _png_chunks(original: bytes) -> Iterator[tuple[bytes, int, int]]:
 _GIF_EXTENSION, _GIF_IMAGE = 0x21, 0x2C
 
 
-def gif_frames(original: bytes) -> int:
-    """Frames of a GIF (GIF89a specification, appendix B)."""
-    frames = 0
+def gif_frames(original: bytes) -> tuple[int, int, int]:
+    """Frames of a GIF, and the width and height that hold all of them (GIF89a, appendix B).
+
+    Pillow enlarges the canvas to what a frame claims, and fills it, when it opens a file.
+    """
+    frames, width, height = 0, _little(original[6:8]), _little(original[8:10])
     try:
         position = 13 + _gif_palette_bytes(original[10])
         while (introducer := original[position]) in (_GIF_EXTENSION, _GIF_IMAGE):
             if introducer == _GIF_EXTENSION:  # a label, then blocks
                 position += 2
-            else:  # 9 bytes, a palette, a code size, then blocks
-                frames += 1
-                position += 11 + _gif_palette_bytes(original[position + 9])
+            else:  # place, size and flags in 9 bytes, a palette, a code size, then blocks
+                left, top, across, down, flags = struct.unpack_from("<4HB", original, position + 1)
+                frames, width, height = (
+                    frames + 1,
+                    max(width, left + across),
+                    max(height, top + down),
+                )
+                position += 11 + _gif_palette_bytes(flags)
             while size := original[position]:
                 position += size + 1
             position += 1
-    except IndexError:
+    except (IndexError, struct.error):
         pass
-    return max(1, frames)
+    return max(1, frames), width, height
 
 
 def _gif_palette_bytes(flags: int) -> int:
@@ -117,11 +125,18 @@ def png_exif(original: bytes) -> bytes | None:
     return None
 
 
-def webp_canvas(original: bytes) -> tuple[int, int] | None:
-    """Width and height of a WebP (RFC 9649, 2.5–2.7); None where the header tells none.
+def canvas(name: str, original: bytes) -> tuple[int, int] | None:
+    """Width and height of the canvas whose memory Pillow takes as soon as it opens a file.
 
-    Pillow's decoder takes the memory of the whole canvas as soon as it opens a file.
+    It does for GIF and WebP. None for other formats, and where the header tells none.
     """
+    if name == "GIF":
+        return gif_frames(original)[1:]
+    return _webp_canvas(original) if name == "WEBP" else None
+
+
+def _webp_canvas(original: bytes) -> tuple[int, int] | None:
+    """Three kinds of header tell it (RFC 9649, 2.5–2.7)."""
     kind, header = original[12:16], original[20:30]
     if len(header) < 10:  # noqa: PLR2004 - the longest of the three headers
         return None

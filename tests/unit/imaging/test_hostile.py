@@ -5,7 +5,7 @@ import sys
 import textwrap
 
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from chalicelib.errors import (
     CorruptImage,
@@ -84,6 +84,23 @@ def webp_claiming(width: int, height: int) -> bytes:
 def test_refuses_bombs_from_their_header(bomb: bytes) -> None:
     assert len(bomb) < 200
     assert "225 MP is over the limit of 100 MP" in str(refusal(bomb))
+
+
+def test_refuses_frames_larger_than_their_canvas() -> None:
+    """Pillow would fill 8 GB for these 44 bytes before anybody asked for a pixel."""
+    file = bytearray(gif_of_frames(10, 10, 1))
+    frame = file.index(b"\x2c")
+    file[frame + 1 : frame + 9] = b"\xff" * 8
+    assert isinstance(refusal(bytes(file)), DimensionsOutOfRange)
+
+
+def test_refuses_tiles_larger_than_any_picture() -> None:
+    """For LZW libtiff takes the memory of a whole tile before it decodes the pixels that count."""
+    tiles = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, value in ((322, 19_984), (323, 19_984), (324, 8), (325, 64)):
+        tiles[tag] = value
+    file = saved(marked(), "TIFF", tiffinfo=tiles)
+    assert "is over the limit of 100 MP" in str(refusal(file))
 
 
 def test_holds_formats_with_hungry_decoders_to_less() -> None:
