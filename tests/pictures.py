@@ -212,3 +212,9 @@ def jpeg_of_scans(width: int, height: int, scans: int) -> bytes:
     file = saved(Image.new("L", (width, height), 128), progressive=True)
     last = file.rindex(b"\xff\xda")
     return file[:last] + file[last:-2] * scans + file[-2:]
+
+
+def tiff_of(tags: dict[int, int]) -> bytes:
+    """A TIFF of one directory with these tags, each a LONG (TIFF 6.0, section 2), and no pixels."""
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, tags[tag]) for tag in sorted(tags))
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)

@@ -5,7 +5,7 @@ import sys
 import textwrap
 
 import pytest
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
 from chalicelib.errors import (
     CorruptImage,
@@ -27,6 +27,7 @@ from tests.pictures import (
     png_chunk,
     png_claiming,
     saved,
+    tiff_of,
 )
 from tests.unit.imaging.opened import spec
 
@@ -96,10 +97,8 @@ def test_refuses_frames_larger_than_their_canvas() -> None:
 
 def test_refuses_tiles_larger_than_any_picture() -> None:
     """For LZW libtiff takes the memory of a whole tile before it decodes the pixels that count."""
-    tiles = TiffImagePlugin.ImageFileDirectory_v2()
-    for tag, value in ((322, 19_984), (323, 19_984), (324, 8), (325, 64)):
-        tiles[tag] = value
-    file = saved(marked(), "TIFF", tiffinfo=tiles)
+    grey = {256: 64, 257: 64, 258: 8, 259: 5, 262: 1, 277: 1}
+    file = tiff_of(grey | {322: 19_984, 323: 19_984, 324: 8, 325: 64})
     assert "is over the limit of 100 MP" in str(refusal(file))
 
 
