@@ -1,0 +1,95 @@
+"""From a stack's outputs to a Chalice stage."""
+
+import json
+from typing import Any
+
+from infrastructure.stage import PROJECT, TEMPLATE, configure, stack_name, stage_config
+
+OUTPUTS = {
+    "UploadsBucket": "originals",
+    "WorkQueueUrl": "https://sqs.example/work",
+    "RoleApiHandler": "arn:aws:iam::1:role/api",
+    "RoleHandleUpload": "arn:aws:iam::1:role/upload",
+}
+CONFIG: dict[str, Any] = {
+    "version": "2.0",
+    "app_name": "image-pipeline",
+    "lambda_functions": {"process_images": {"lambda_timeout": 60}},
+    "stages": {
+        "dev": {
+            "api_gateway_stage": "api",
+            "environment_variables": {"MAX_LABELS": "5", "UPLOADS_BUCKET": "of last time"},
+            "lambda_functions": {"api_handler": {"lambda_memory_size": 256}},
+        },
+        "prod": {"log_retention_in_days": 90},
+    },
+}
+
+
+def test_outputs_become_variables_and_roles_by_their_names() -> None:
+    """``WorkQueueUrl`` is WORK_QUEUE_URL of all, ``RoleApiHandler`` the role of api_handler."""
+    assert stage_config(OUTPUTS) == {
+        "environment_variables": {
+            "UPLOADS_BUCKET": "originals",
+            "WORK_QUEUE_URL": "https://sqs.example/work",
+        },
+        "lambda_functions": {
+            "api_handler": {"iam_role_arn": "arn:aws:iam::1:role/api"},
+            "handle_upload": {"iam_role_arn": "arn:aws:iam::1:role/upload"},
+        },
+    }
+
+
+def test_stage_keeps_what_it_says_of_itself() -> None:
+    """Variables and memory set by hand stay; what the stack knows is as the stack has it now."""
+    stage = configure(CONFIG, "dev", OUTPUTS)["stages"]["dev"]
+
+    assert stage == {
+        "api_gateway_stage": "api",
+        "environment_variables": {
+            "MAX_LABELS": "5",
+            "UPLOADS_BUCKET": "originals",
+            "WORK_QUEUE_URL": "https://sqs.example/work",
+        },
+        "lambda_functions": {
+            "api_handler": {
+                "lambda_memory_size": 256,
+                "iam_role_arn": "arn:aws:iam::1:role/api",
+            },
+            "handle_upload": {"iam_role_arn": "arn:aws:iam::1:role/upload"},
+        },
+    }
+
+
+def test_other_stages_and_the_input_are_left_alone() -> None:
+    """Configuring one stage is no reason to touch another."""
+    before = json.dumps(CONFIG)
+
+    configured = configure(CONFIG, "dev", OUTPUTS)
+
+    assert json.dumps(CONFIG) == before
+    assert configured["stages"]["prod"] == CONFIG["stages"]["prod"]
+    assert {name: value for name, value in configured.items() if name != "stages"} == {
+        name: value for name, value in CONFIG.items() if name != "stages"
+    }
+
+
+def test_new_stage_needs_no_entry() -> None:
+    """A stage that nobody has written down is made of the stack alone."""
+    configured = configure({"version": "2.0"}, "mine", OUTPUTS)
+
+    assert configured["stages"] == {"mine": stage_config(OUTPUTS)}
+
+
+def test_configuring_twice_changes_nothing_more() -> None:
+    """The command may be run after every change of the stack."""
+    once = configure(CONFIG, "dev", OUTPUTS)
+
+    assert configure(once, "dev", OUTPUTS) == once
+
+
+def test_paths_and_names_are_those_of_the_project() -> None:
+    """The template is where the deployment looks for it, and stacks are named by stage."""
+    assert TEMPLATE.is_file()
+    assert (PROJECT / ".chalice" / "config.json").is_file()
+    assert stack_name("dev") == "image-pipeline-dev"
