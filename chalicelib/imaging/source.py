@@ -21,7 +21,6 @@ from chalicelib.imaging.exif import orientation_of
 from chalicelib.imaging.formats import input_format, load_plugin
 from chalicelib.model import Limits
 
-Image.MAX_IMAGE_PIXELS = None  # Limits decide, and name the setting in their message
 warnings.filterwarnings("ignore", module=r"PIL\.")  # oddities of files are no news to a log
 
 _TILE_WIDTH, _TILE_LENGTH = 322, 323  # TIFF 6.0, section 15
@@ -71,6 +70,8 @@ def open_source(original: bytes, limits: Limits) -> Source:
     structure.check_parts(name, original)
     if canvas := structure.canvas(name, original):
         _check_size(name, *canvas, limits)
+    # Pillow's own guard, which raises at twice this number, stays for what it alone understands.
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, limits.max_pixels // 2)
     with decoding(f"this {name} file cannot be read"):
         load_plugin(name)
         image = Image.open(BytesIO(original), formats=[name])
@@ -157,6 +158,8 @@ def decoding(trouble: str) -> Iterator[None]:
             "there is not enough memory to decode it: make the picture smaller, or give the "
             "function more memory"
         ) from error
+    except Image.DecompressionBombError as error:
+        raise TooManyPixels(f"{trouble}: it claims more pixels than any limit allows") from error
     except UnidentifiedImageError as error:
         raise CorruptImage(f"{trouble}: its header is broken") from error
     except Exception as error:

@@ -93,6 +93,8 @@ def test_refuses_frames_larger_than_their_canvas() -> None:
     frame = file.index(b"\x2c")
     file[frame + 1 : frame + 9] = b"\xff" * 8
     assert isinstance(refusal(bytes(file)), DimensionsOutOfRange)
+    file.insert(frame, 0)  # a stray byte, which Pillow skips and the walk stops at
+    assert isinstance(refusal(bytes(file)), TooManyPixels)
 
 
 def test_refuses_tiles_larger_than_any_picture() -> None:
