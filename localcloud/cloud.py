@@ -142,18 +142,22 @@ class LocalCloud:
         shutil.rmtree(self.state if not self._keep else self.state / "tmp", ignore_errors=True)
 
     def deploy(self) -> None:
-        """Put the app's functions as they are in the project now; the API is started anew."""
-        state = str(self.state)
-        api = [sys.executable, "-m", "localcloud.api", state, str(self._api_port)]
-        if self._api is not None:
-            self._api.stop()
-            self._children.remove(self._api)
-        self._api = self._child("api", api)
-        functions = self._child("functions", [sys.executable, "-m", "localcloud.functions", state])
+        """Put the app's functions as they are in the project now; the API is started anew.
+
+        Raises CloudFailed when they cannot be deployed; then all runs on as it was.
+        """
+        functions = self._child(
+            "functions", [sys.executable, "-m", "localcloud.functions", str(self.state)]
+        )
         failed = functions.process.wait(READY_TIMEOUT_S) != 0
         self._children.remove(functions)
         if failed:
             raise CloudFailed(f"The functions were not deployed:\n{functions.last_words()}")
+        if self._api is not None:
+            self._api.stop()
+            self._children.remove(self._api)
+        api = [sys.executable, "-m", "localcloud.api", str(self.state), str(self._api_port)]
+        self._api = self._child("api", api)
         self._wait(self._api, f"{self.api_url}/images?limit=1")
 
     def failed_children(self) -> list[str]:
