@@ -31,6 +31,10 @@ SHOWN_STATUSES = tuple(status for status in ImageStatus if status is not ImageSt
 DEFAULT_PAGE = 50
 MAX_PAGE = 100
 MAX_NAME_BYTES = 255
+MAX_LABELS = 10
+MAX_LABEL = 256
+"""Characters. Rekognition's labels are far shorter; DynamoDB refuses a key of more than 2 KB."""
+
 MAX_BODY_BYTES = 4_500_000
 """Lambda takes 6 MB a request, and API Gateway hands binary over in base64, a third longer."""
 
@@ -122,9 +126,11 @@ def image_ids_of(filename: str) -> tuple[str, ...]:
     """The images a file name in a path can mean.
 
     Servers differ in whether they decode a path's parts before they hand them over, so that
-    ``a%2520b`` may arrive as it is or as ``a%20b``.
+    ``a%2520b`` may arrive as it is or as ``a%20b``. And a name that was uploaded over REST is
+    stored in NFC, while one straight to S3 is stored as it came.
     """
-    names = dict.fromkeys((unquote(filename), filename))
+    name = unquote(filename)
+    names = dict.fromkeys((name, filename, unicodedata.normalize("NFC", name)))
     return tuple(image_id_of(UPLOADS_PREFIX + name) for name in names)
 
 
@@ -138,8 +144,13 @@ def query_of(request: Request) -> Query:
         raise InvalidRequest(f"status {status!r:.40} is none of {', '.join(SHOWN_STATUSES)}.")
     if status and labels:
         raise InvalidRequest("Ask by status or by label, not by both: only COMPLETED has labels.")
+    if len(labels) > MAX_LABELS or any(len(label) > MAX_LABEL for label in labels):
+        raise InvalidRequest(f"Ask for up to {MAX_LABELS} labels of up to {MAX_LABEL} characters.")
+    limit = _number(values, "limit", 1, MAX_PAGE, DEFAULT_PAGE)
+    if limit % 1:
+        raise InvalidRequest(f"limit is a whole number, not {values['limit']!r:.40}.")
     return Query(
-        limit=int(_number(values, "limit", 1, MAX_PAGE, DEFAULT_PAGE)),
+        limit=int(limit),
         cursor=values.get("cursor") or None,
         status=ImageStatus(status.upper()) if status else None,
         labels=tuple(label for label in labels if label),
