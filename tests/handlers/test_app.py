@@ -1,0 +1,777 @@
+"""Every trigger and every route, through Chalice, over services in memory."""
+
+import base64
+import importlib.util
+import json
+import re
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from chalice.app import Chalice, IAMAuthorizer
+from chalice.test import Client, HTTPResponse
+
+import app
+from chalicelib import pipeline
+from chalicelib.bootstrap import settings
+from chalicelib.config import read_settings
+from chalicelib.errors import BatchFailed, MalformedMessage
+from chalicelib.messages import ObjectChange, ObjectEvent, encode_work
+from chalicelib.model import Image, ImageStatus, image_id_of
+from tests.fakes import FakeServices, Throttled, s3_record
+from tests.pictures import photo, saved
+
+NOT_FOUND = "Image details not found for the given image identifier."
+PICTURE = saved(photo(64, 48))
+CLIENT = Client(app.app)
+
+ODD_NAMES = [
+    "two words.jpg",
+    "a+b.jpg",
+    "100%.jpg",
+    "100%25.jpg",
+    "%2520.jpg",
+    "é ü 東京.jpg",
+    "🦊.jpg",
+    "a&b=c;d?e#f.jpg",
+    "'quoted \"name\"'.jpg",
+]
+
+
+@pytest.fixture(autouse=True)
+def in_memory(monkeypatch: pytest.MonkeyPatch, services: FakeServices) -> FakeServices:
+    """The one seam: everything the handlers reach goes through ``app.services``."""
+    monkeypatch.setattr(app, "services", lambda: services)
+    return services
+
+
+def request(
+    method: str, path: str, body: bytes = b"", content_type: str = "image/jpeg", **headers: str
+) -> HTTPResponse:
+    headers = {"Content-Type": content_type} | headers if body else headers
+    return CLIENT.http.request(method, path, headers=headers, body=body)
+
+
+def get(path: str) -> HTTPResponse:
+    return request("GET", path)
+
+
+def uploaded(services: FakeServices, key: str = "uploads/cat.jpg", body: bytes = PICTURE) -> Image:
+    """An image that was uploaded over S3 and has been processed."""
+    pipeline.register(services.uploads.upload(key, body), services)
+    for original in services.queue.receive():
+        pipeline.process(original, timedelta(seconds=60), services)
+    return services.catalog.records[image_id_of(key)]
+
+
+def assert_problem(response: HTTPResponse, status: int, code: str) -> dict[str, Any]:
+    """Problem details as RFC 9457 wants them; gives them back."""
+    problem: dict[str, Any] = response.json_body
+    assert response.status_code == status, problem
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert (problem["status"], problem["code"], problem["type"]) == (status, code, "about:blank")
+    assert problem["title"]
+    assert problem["message"] == problem["detail"]
+    return problem
+
+
+# ── declarations ─────────────────────────────────────────────────────────────────────────────────
+
+
+def declared(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Chalice:
+    """The app as a stage with these variables declares it."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    settings.cache_clear()
+    spec = importlib.util.spec_from_file_location("app_of_a_stage", app.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        settings.cache_clear()
+    made: Chalice = module.app
+    return made
+
+
+def test_every_route_asks_who_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless a stage says otherwise, only callers with AWS credentials get through."""
+    monkeypatch.delenv("API_AUTH")
+
+    for path, methods in declared(monkeypatch).routes.items():
+        for method, route in methods.items():
+            assert isinstance(route.authorizer, IAMAuthorizer), f"{method} {path}"
+
+
+def test_queue_is_read_as_the_stage_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Queue, batch size and concurrency of the trigger come from the settings."""
+    made = declared(
+        monkeypatch,
+        WORK_QUEUE_URL="https://sqs.example/123456789012/of-the-stage",
+        BATCH_SIZE="7",
+        MAXIMUM_CONCURRENCY="3",
+    )
+
+    [trigger] = [source for source in made.event_sources if hasattr(source, "batch_size")]
+    assert (trigger.queue, trigger.batch_size, trigger.maximum_concurrency) == (
+        "of-the-stage",
+        7,
+        3,
+    )
+
+
+# ── events ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_upload_event_registers_and_enqueues(services: FakeServices) -> None:
+    """The event as Chalice's own test client makes it."""
+    event = CLIENT.events.generate_s3_event("uploads", "uploads/a+cat.jpg")
+
+    CLIENT.lambda_.invoke("handle_upload", event)
+
+    image = services.catalog.records[image_id_of("uploads/a cat.jpg")]
+    assert image.status is ImageStatus.QUEUED
+    assert services.queue.sent == [image.original]
+
+
+def test_every_record_of_an_upload_event_is_registered(services: FakeServices) -> None:
+    """Chalice's S3Event reads the first record only; the handler takes all."""
+    records = [s3_record(services.uploads.upload(f"uploads/{name}", PICTURE)) for name in "abc"]
+
+    CLIENT.lambda_.invoke("handle_upload", {"Records": records})
+
+    assert [original.key for original in services.queue.sent] == [
+        "uploads/a",
+        "uploads/b",
+        "uploads/c",
+    ]
+
+
+def test_malformed_upload_event_is_an_error() -> None:
+    """What cannot be understood is not swallowed: Lambda tries again, then gives it up visibly."""
+    event = CLIENT.events.generate_s3_event("uploads", "uploads/x", "ObjectRestore:Completed")
+
+    with pytest.raises(MalformedMessage):
+        CLIENT.lambda_.invoke("handle_upload", event)
+
+
+def test_removal_event_takes_the_image_away(services: FakeServices) -> None:
+    """After the event there are no renditions, and the image is not found."""
+    image = uploaded(services)
+    removed = services.uploads.remove(image.original.key)
+
+    CLIENT.lambda_.invoke("handle_removal", {"Records": [s3_record(removed)]})
+
+    assert services.renditions.stored == {}
+    assert_problem(get(f"/images/{image.image_id}"), 404, "image_not_found")
+    assert services.topic.statuses == ["COMPLETED", "DELETED"]
+
+
+def test_work_messages_are_processed(services: FakeServices) -> None:
+    """The event as Chalice's own test client makes it: one id and handle for all records."""
+    originals = [services.uploads.upload(f"uploads/{name}", PICTURE).original for name in "abc"]
+    event = CLIENT.events.generate_sqs_event([encode_work(original) for original in originals])
+
+    CLIENT.lambda_.invoke("process_images", event)
+
+    assert [services.catalog.records[original.image_id].status for original in originals] == [
+        "COMPLETED"
+    ] * 3
+    assert services.queue.deleted == []
+
+
+def test_only_what_failed_comes_back(services: FakeServices) -> None:
+    """Of a batch with a bad message the others are deleted, and then the handler raises."""
+    good = services.uploads.upload("uploads/good.jpg", PICTURE).original
+    bodies = [encode_work(good), "no work message"]
+    event = CLIENT.events.generate_sqs_event(bodies)
+    for number, record in enumerate(event["Records"]):
+        record |= {"messageId": f"message-{number}", "receiptHandle": f"handle-{number}"}
+
+    with pytest.raises(BatchFailed, match="1 of 2 messages failed: MalformedMessage"):
+        CLIENT.lambda_.invoke("process_images", event)
+
+    assert [message.receipt_handle for message in services.queue.deleted] == ["handle-0"]
+
+
+def test_lease_lasts_as_long_as_the_invocation(services: FakeServices) -> None:
+    """No longer, or a retry would find it held; no shorter, or two would work side by side."""
+    original = services.uploads.upload("uploads/cat.jpg", PICTURE).original
+    event = CLIENT.events.generate_sqs_event([encode_work(original)])
+    leases: list[str | None] = []
+    services.recognizer.before(
+        "recognize",
+        lambda: leases.append(services.catalog.records[original.image_id].lease_until),
+    )
+
+    app.process_images(event, SimpleNamespace(get_remaining_time_in_millis=lambda: 42_500))
+
+    assert leases == ["2026-01-31T09:15:42.500Z"]
+
+
+# ── upload ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_picture_in_the_body_is_stored_and_accepted(services: FakeServices) -> None:
+    """202 with the image's id, where to ask for it, and its first status."""
+    response = request("POST", "/images?name=Cat.jpg", PICTURE)
+
+    image_id = image_id_of("uploads/Cat.jpg")
+    assert response.status_code == 202
+    assert response.headers["Location"] == f"/images/{image_id}"
+    assert response.json_body == {
+        "image_id": image_id,
+        "key": "uploads/Cat.jpg",
+        "status": "QUEUED",
+        "error": None,
+        "updated_at": "2026-01-31T09:15:00.000Z",
+        "links": {"self": f"/images/{image_id}", "status": f"/images/{image_id}/status"},
+    }
+    assert services.uploads.versions["uploads/Cat.jpg"][0].body == PICTURE
+    assert services.uploads.content_types["uploads/Cat.jpg"] == "image/jpeg"
+    assert services.uploads.filenames["uploads/Cat.jpg"] == "Cat.jpg"
+
+
+def test_body_as_api_gateway_hands_it_over_is_decoded(services: FakeServices) -> None:
+    """Binary bodies come in base64; what is stored are the bytes that were sent."""
+    event = {
+        "requestContext": {"httpMethod": "POST", "resourcePath": "/images", "path": "/api/images"},
+        "headers": {"content-type": "image/webp"},
+        "multiValueQueryStringParameters": {"name": ["cat.webp"]},
+        "pathParameters": None,
+        "stageVariables": None,
+        "body": base64.b64encode(PICTURE).decode(),
+        "isBase64Encoded": True,
+    }
+
+    response = app.app(event, SimpleNamespace())
+
+    assert response["statusCode"] == 202
+    assert services.uploads.versions["uploads/cat.webp"][0].body == PICTURE
+    assert "image/webp" in app.app.api.binary_types
+    assert "application/x-www-form-urlencoded" in app.app.api.binary_types
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_any_file_name_is_kept_and_found_again(services: FakeServices, name: str) -> None:
+    """Uploaded, answered, and asked for by the same name, whatever letters it has."""
+    response = request("POST", f"/images?name={quote(name, safe='')}", PICTURE)
+
+    assert response.status_code == 202
+    assert response.json_body["key"] == f"uploads/{name}"
+    assert list(services.uploads.versions) == [f"uploads/{name}"]
+    found = get(f"/images/uploads/{quote(name, safe='')}/status")
+    assert found.status_code == 200, found.json_body
+    assert found.json_body["image_id"] == response.json_body["image_id"]
+
+
+def test_name_is_found_again_however_its_letters_are_composed(services: FakeServices) -> None:
+    """A Mac writes é as e and an accent: stored composed, it is found by what the Mac writes."""
+    decomposed = "Cafe\u0301.jpg"
+
+    response = request("POST", f"/images?name={quote(decomposed)}", PICTURE)
+
+    assert response.json_body["key"] == "uploads/Caf\u00e9.jpg"
+    assert get(f"/images/uploads/{quote(decomposed)}/status").status_code == 200
+    uploaded(services, f"uploads/2{decomposed}")
+    assert get(f"/images/uploads/2{quote(decomposed)}/status").status_code == 200
+
+
+def test_folders_in_a_name_lead_nowhere() -> None:
+    """Whatever path a client sends, only its last part names the object."""
+    for number, name in enumerate(["/../../etc/1.jpg", "C:\\photos\\2.jpg", "a/b/../3.jpg"], 1):
+        response = request("POST", f"/images?name={quote(name, safe='')}", PICTURE)
+        assert response.json_body["key"] == f"uploads/{number}.jpg"
+
+
+@pytest.mark.parametrize("name", ["..", ".", "/", "a/..", "\x00\x1f", " ", "x" * 256])
+def test_name_that_is_none_is_refused(services: FakeServices, name: str) -> None:
+    """What leaves no usable name is a 400 that says so, and nothing is stored."""
+    response = request("POST", f"/images?name={quote(name, safe='')}", PICTURE)
+
+    assert_problem(response, 400, "invalid_request")
+    assert services.uploads.calls == []
+
+
+def test_upload_without_a_name_gets_one(services: FakeServices) -> None:
+    """Two nameless uploads are two images."""
+    keys = [request("POST", "/images", PICTURE).json_body["key"] for _ in range(2)]
+
+    assert len(set(keys)) == 2
+    assert all(re.fullmatch(r"uploads/\d{8}-\d{6}-[0-9a-f]{8}", key) for key in keys)
+    assert list(services.uploads.versions) == keys
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["image/png", "application/octet-stream", "application/x-www-form-urlencoded", "x/y"],
+)
+def test_any_content_type_is_taken(services: FakeServices, content_type: str) -> None:
+    """What a file is, its bytes tell; what curl sends by default is as good."""
+    response = request("POST", "/images?name=cat", PICTURE, content_type)
+
+    assert response.status_code == 202
+    assert services.uploads.versions["uploads/cat"][0].body == PICTURE
+
+
+def test_empty_body_is_refused(services: FakeServices) -> None:
+    """Nothing in the body, nothing stored, and a hint how to do it."""
+    problem = assert_problem(request("POST", "/images?name=cat.jpg"), 400, "invalid_request")
+
+    assert "--data-binary" in problem["detail"]
+    assert services.uploads.calls == []
+
+
+def test_too_large_body_is_refused(services: FakeServices) -> None:
+    """413 names both sizes and the way that is left."""
+    response = request("POST", "/images?name=cat.jpg", bytes(4_500_001))
+
+    problem = assert_problem(response, 413, "payload_too_large")
+    assert "4,500,001 bytes is over the 4,500,000 bytes" in problem["detail"]
+    assert "straight to S3" in problem["detail"]
+    assert services.uploads.calls == []
+
+
+def test_largest_body_that_is_promised_is_taken() -> None:
+    """The limit itself is within it."""
+    assert request("POST", "/images?name=cat.jpg", bytes(4_500_000)).status_code == 202
+
+
+def test_clash_is_a_conflict(services: FakeServices) -> None:
+    """409 for a name that is in use; what is there stays."""
+    image = uploaded(services)
+
+    response = request("POST", "/images?name=cat.jpg", b"something else")
+
+    problem = assert_problem(response, 409, "key_taken")
+    assert "uploads/cat.jpg" in problem["detail"]
+    assert services.catalog.records[image.image_id] == image
+
+
+# ── upload by URL ────────────────────────────────────────────────────────────────────────────────
+
+
+class Pictures(BaseHTTPRequestHandler):
+    """Serves a picture under /cat.png, a page under /page, and 404 elsewhere."""
+
+    def do_GET(self) -> None:
+        found = {"/cat.png": ("image/png", PICTURE), "/page": ("text/html", b"<html>")}
+        content_type, body = found.get(self.path, ("text/plain", b"nothing"))
+        self.send_response(200 if self.path in found else 404)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Iterator[str]:
+    """The URL of a server on this machine."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Pictures) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture
+def local_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage that may fetch from this machine."""
+    variables = {
+        "UPLOADS_BUCKET": "uploads",
+        "RENDITIONS_BUCKET": "renditions",
+        "TABLE_NAME": "catalog",
+        "WORK_QUEUE_URL": "work",
+        "TOPIC_ARN": "topic",
+        "FETCH_ALLOWED_NETWORKS": "127.0.0.0/8",
+    }
+    monkeypatch.setattr(app, "settings", lambda: read_settings(variables))
+
+
+def wish(**members: Any) -> HTTPResponse:
+    return request("POST", "/images", json.dumps(members).encode(), "application/json")
+
+
+@pytest.mark.usefixtures("local_network")
+@pytest.mark.parametrize(
+    ("name", "key"), [("mine.png", "uploads/mine.png"), (None, "uploads/cat.png")]
+)
+def test_picture_behind_a_url_is_stored(
+    services: FakeServices, pictures: str, name: str | None, key: str
+) -> None:
+    """Fetched, stored under the name given or its own, with the type the server tells."""
+    response = wish(url=f"{pictures}/cat.png", name=name)
+
+    assert response.status_code == 202
+    assert response.json_body["key"] == key
+    assert services.uploads.versions[key][0].body == PICTURE
+    assert services.uploads.content_types[key] == "image/png"
+
+
+@pytest.mark.usefixtures("local_network")
+@pytest.mark.parametrize("path", ["/page", "/nothing"])
+def test_url_that_gives_no_picture_is_refused(
+    services: FakeServices, pictures: str, path: str
+) -> None:
+    """422 for what cannot be fetched as an image."""
+    assert_problem(wish(url=pictures + path), 422, "unfetchable_url")
+    assert services.uploads.calls == []
+
+
+def test_url_that_leads_inside_is_refused(services: FakeServices, pictures: str) -> None:
+    """Without a setting that allows it, nothing on a private network is fetched."""
+    assert_problem(wish(url=f"{pictures}/cat.png"), 422, "unfetchable_url")
+    assert services.uploads.calls == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"\xff\xfe",
+        b"[]",
+        b"null",
+        b'"https://example.org/cat.jpg"',
+        b"{}",
+        b'{"url": 3}',
+        b'{"url": "https://example.org/cat.jpg", "name": 3}',
+        b'{"url": "ftp://example.org/cat.jpg"}',
+        b'{"url": "no url"}',
+    ],
+)
+def test_json_that_says_no_url_is_refused(services: FakeServices, body: bytes) -> None:
+    """400 for what is no JSON, no object, or names no URL."""
+    response = request("POST", "/images", body, "application/json; charset=utf-8")
+
+    assert_problem(response, 400, "invalid_request")
+    assert services.uploads.calls == []
+
+
+# ── one image ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_image_is_shown_in_full(services: FakeServices) -> None:
+    """Everything that is known of a completed image, with links to its renditions."""
+    image = uploaded(services)
+
+    response = get(f"/images/{image.image_id}")
+
+    shown = response.json_body
+    assert response.status_code == 200
+    assert (shown["image_id"], shown["key"], shown["status"]) == (
+        image.image_id,
+        "uploads/cat.jpg",
+        "COMPLETED",
+    )
+    assert (shown["width"], shown["height"], shown["format"], shown["color_mode"]) == (
+        64,
+        48,
+        "JPEG",
+        "RGB",
+    )
+    assert shown["size_bytes"] == len(PICTURE)
+    assert shown["labels"] == [
+        {
+            "name": "Cat",
+            "confidence": 98.5,
+            "parents": ["Animal"],
+            "categories": [],
+            "boxes": [{"left": 0.1, "top": 0.2, "width": 0.3, "height": 0.4}],
+        }
+    ]
+    assert [(row["name"], row["width"], row["height"]) for row in shown["renditions"]] == [
+        ("thumbnail", 8, 8),
+        ("small", 24, 18),
+    ]
+    for row in shown["renditions"]:
+        assert row["url"] == f"https://renditions.example/{row['key']}?expires=3600"
+        assert row["key"] in services.renditions.stored
+    assert shown["fingerprint"]["phash"]
+    assert shown["error"] is None
+    assert shown["links"]["self"] == f"/images/{image.image_id}"
+
+
+def test_failed_image_says_why(services: FakeServices) -> None:
+    """The code and the sentence stand in the image and in its status."""
+    image = uploaded(services, body=b"This is no picture.")
+
+    for path in (f"/images/{image.image_id}", f"/images/{image.image_id}/status"):
+        shown = get(path).json_body
+        assert shown["status"] == "FAILED"
+        assert shown["error"]["code"] == "unsupported_format"
+        assert shown["error"]["message"]
+
+
+def test_waiting_image_has_every_field(services: FakeServices) -> None:
+    """A client may read any field before the image is processed; there it is null or empty."""
+    waiting = services.uploads.upload("uploads/waiting.jpg", PICTURE)
+    pipeline.register(waiting, services)
+
+    shown = get(f"/images/{waiting.original.image_id}").json_body
+
+    done = get(f"/images/{uploaded(services).image_id}").json_body
+    assert done.keys() - shown.keys() <= {"frames", "has_alpha", "notes"}
+    assert (shown["status"], shown["width"], shown["renditions"], shown["labels"]) == (
+        "QUEUED",
+        None,
+        [],
+        [],
+    )
+
+
+def test_status_is_short(services: FakeServices) -> None:
+    """What a client polls is the status and no more."""
+    image = uploaded(services)
+
+    response = get(f"/images/{image.image_id}/status")
+
+    assert response.status_code == 200
+    assert response.json_body == {
+        "image_id": image.image_id,
+        "key": "uploads/cat.jpg",
+        "status": "COMPLETED",
+        "error": None,
+        "updated_at": image.updated_at,
+        "links": {
+            "self": f"/images/{image.image_id}",
+            "status": f"/images/{image.image_id}/status",
+        },
+    }
+
+
+def test_details_are_found_by_file_name(services: FakeServices) -> None:
+    """The same details as by id."""
+    image = uploaded(services)
+
+    assert get("/images/uploads/cat.jpg/status").json_body == (
+        get(f"/images/{image.image_id}").json_body
+    )
+
+
+def test_file_name_may_come_decoded_or_not(services: FakeServices) -> None:
+    """API Gateway and the local server differ in it; the file is found either way."""
+    image = uploaded(services, "uploads/50%25 off.jpg")
+
+    def found(filename: str) -> Any:
+        path = f"/images/uploads/{filename}/status"
+        event = {
+            "requestContext": {
+                "httpMethod": "GET",
+                "resourcePath": "/images/uploads/{filename}/status",
+                "path": path,
+            },
+            "headers": {},
+            "multiValueQueryStringParameters": None,
+            "pathParameters": {"filename": filename},
+            "stageVariables": None,
+            "body": None,
+        }
+        return json.loads(app.app(event, SimpleNamespace())["body"])
+
+    assert found("50%25 off.jpg")["image_id"] == image.image_id
+    assert found("50%2525%20off.jpg")["image_id"] == image.image_id
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/images/unknown",
+        "/images/unknown/status",
+        "/images/uploads/unknown.jpg/status",
+        "/images/..",
+        "/images/%F0%9F%A6%8A",
+        f"/images/{'x' * 2000}",
+        "/images/uploads/%2E%2E%2Fsecret/status",
+        "/images/uploads/%00/status",
+    ],
+)
+def test_unknown_image_is_not_found(path: str) -> None:
+    """404 with the sentence that clients rely on, whatever is asked for."""
+    problem = assert_problem(get(path), 404, "image_not_found")
+
+    assert problem["message"] == NOT_FOUND
+
+
+def test_deleted_image_is_not_found(services: FakeServices) -> None:
+    """All three ways to ask for an image know no tombstones."""
+    image = uploaded(services)
+    pipeline.remove(services.uploads.remove(image.original.key), services)
+
+    for path in (image.image_id, f"{image.image_id}/status", "uploads/cat.jpg/status"):
+        assert_problem(get(f"/images/{path}"), 404, "image_not_found")
+
+
+# ── delete ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_delete_removes_the_original(services: FakeServices) -> None:
+    """202: the object is gone, and the event of its removal does the rest."""
+    image = uploaded(services)
+
+    response = request("DELETE", f"/images/{image.image_id}")
+
+    assert response.status_code == 202
+    assert response.json_body["image_id"] == image.image_id
+    assert services.uploads.current("uploads/cat.jpg") is None
+    marker = services.uploads.versions["uploads/cat.jpg"][-1].original
+    removed = ObjectEvent(ObjectChange.REMOVED, marker)
+    CLIENT.lambda_.invoke("handle_removal", {"Records": [s3_record(removed)]})
+    assert_problem(request("DELETE", f"/images/{image.image_id}"), 404, "image_not_found")
+
+
+def test_delete_of_an_unknown_image_is_not_found(services: FakeServices) -> None:
+    """404, and nothing is deleted."""
+    assert_problem(request("DELETE", "/images/unknown"), 404, "image_not_found")
+    assert services.uploads.calls == []
+
+
+# ── list ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def album(services: FakeServices) -> list[str]:
+    """Five images, newest first: three cats, a failed file, and one that waits."""
+    for number in range(3):
+        uploaded(services, f"uploads/{number}.jpg")
+    uploaded(services, "uploads/3.jpg", b"This is no picture.")
+    pipeline.register(services.uploads.upload("uploads/4.jpg", PICTURE), services)
+    return [f"uploads/{number}.jpg" for number in reversed(range(5))]
+
+
+def listed(query: str = "") -> list[str]:
+    response = get(f"/images{query}")
+    assert response.status_code == 200, response.json_body
+    return [image["key"] for image in response.json_body["images"]]
+
+
+def test_images_are_listed_newest_first(album: list[str]) -> None:
+    """Without parameters a page of all images, each in full."""
+    response = get("/images").json_body
+
+    assert [image["key"] for image in response["images"]] == album
+    assert response["cursor"] is None
+    assert response["images"][-1]["renditions"][0]["url"].startswith("https://")
+
+
+def test_pages_follow_each_other(album: list[str]) -> None:
+    """The cursor of each page leads to the next, and that of the last to nothing."""
+    pages: list[list[str]] = []
+    cursor = ""
+    while True:
+        page = get(f"/images?limit=2{cursor}").json_body
+        pages.append([image["key"] for image in page["images"]])
+        if page["cursor"] is None:
+            break
+        cursor = f"&cursor={quote(page['cursor'])}"
+
+    assert pages == [album[:2], album[2:4], album[4:]]
+
+
+@pytest.mark.parametrize(
+    ("query", "numbers"),
+    [
+        ("?status=FAILED", [3]),
+        ("?status=completed", [2, 1, 0]),
+        ("?status=QUEUED", [4]),
+        ("?status=PROCESSING", []),
+        ("?status=", [4, 3, 2, 1, 0]),
+        ("?label=cat", [2, 1, 0]),
+        ("?label=CAT&min_confidence=98.5", [2, 1, 0]),
+        ("?label=Cat&min_confidence=98.6", []),
+        ("?label=Cat&label=Dog", []),
+        ("?label=Cat&label=cat", [2, 1, 0]),
+        ("?label=", [4, 3, 2, 1, 0]),
+        ("?limit=100&cursor=", [4, 3, 2, 1, 0]),
+    ],
+)
+@pytest.mark.usefixtures("album")
+def test_list_is_narrowed(query: str, numbers: list[int]) -> None:
+    """By status, by one label or several, and by how sure a label is."""
+    assert listed(query) == [f"uploads/{number}.jpg" for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ("limit=0", "limit is a number from 1 to 100, not '0'"),
+        ("limit=101", "limit is a number from 1 to 100, not '101'"),
+        ("limit=many", "limit is a number from 1 to 100, not 'many'"),
+        ("limit=nan", "limit is a number from 1 to 100, not 'nan'"),
+        ("limit=", "limit is a number from 1 to 100, not ''"),
+        ("limit=2.5", "limit is a whole number, not '2.5'"),
+        ("min_confidence=101&label=Cat", "min_confidence is a number from 0 to 100, not '101'"),
+        ("min_confidence=-1&label=Cat", "min_confidence is a number from 0 to 100, not '-1'"),
+        ("min_confidence=sure&label=Cat", "min_confidence is a number from 0 to 100, not 'sure'"),
+        ("status=LOST", "status 'LOST' is none of QUEUED, PROCESSING, COMPLETED, FAILED."),
+        ("status=DELETED", "status 'DELETED' is none of"),
+        ("status=FAILED&label=Cat", "Ask by status or by label, not by both"),
+        ("label=" + "x" * 300, "up to 10 labels of up to 256 characters"),
+        ("label=" + "&label=".join("abcdefghijk"), "up to 10 labels of up to 256 characters"),
+    ],
+)
+def test_parameter_that_makes_no_sense_is_refused(query: str, sentence: str) -> None:
+    """400 with the parameter, what it may be, and what it was."""
+    problem = assert_problem(get(f"/images?{query}"), 400, "invalid_request")
+
+    assert sentence in problem["detail"]
+
+
+# ── errors ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_internal_error_tells_nothing(
+    services: FakeServices, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bare 500: what went wrong inside is in the log, and nowhere else."""
+    services.catalog.before("get", Throttled("secret of the table"))
+
+    response = get("/images/some")
+
+    problem = assert_problem(response, 500, "internal_error")
+    assert b"secret" not in response.body
+    assert b"Throttled" not in response.body
+    assert b"Traceback" not in response.body
+    assert problem["title"] == "Internal error"
+    assert "secret of the table" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/images?name=x.jpg"),
+        ("GET", "/images/x"),
+        ("GET", "/images/x/status"),
+        ("GET", "/images/uploads/x/status"),
+        ("DELETE", "/images/x"),
+    ],
+)
+def test_every_route_answers_an_outage_alike(
+    services: FakeServices, method: str, path: str
+) -> None:
+    """Whatever breaks below a route, its client gets problem details."""
+    services.catalog.before("get", *[ConnectionError("down")] * 3)
+
+    response = request(method, path, PICTURE if method == "POST" else b"")
+
+    assert_problem(response, 500, "internal_error")
+
+
+def test_outage_of_the_list_is_a_problem_too(
+    services: FakeServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list asks the catalog in another way."""
+
+    def down(*_: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(services.catalog, "newest", down)
+
+    assert_problem(get("/images"), 500, "internal_error")
