@@ -1,5 +1,6 @@
 """An original, opened and found fit to be decoded."""
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,9 @@ _SELF_TURNING = {"TIFF", "HEIF"}
 _HEAVY = {"WEBP": 3, "AVIF": 2}
 """Formats whose decoder takes so many times the memory per pixel that PNG takes (16 and 10 bytes,
 5.5 of PNG), and which may have so many times fewer pixels a frame."""
+
+
+_TOO_MANY = "{} MP{} is over the limit of {} MP{}: make the picture smaller or raise MAX_PIXELS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +74,9 @@ def open_source(original: bytes, limits: Limits) -> Source:
     structure.check_parts(name, original)
     if canvas := structure.canvas(name, original):
         _check_size(name, *canvas, limits)
-    # Pillow's own guard, which raises at twice this number, stays for what it alone understands.
-    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, limits.max_pixels // 2)
     with decoding(f"this {name} file cannot be read"):
         load_plugin(name)
-        image = Image.open(BytesIO(original), formats=[name])
+        image = _opened(original, name, limits)
         image.decodermaxblock = len(original)  # else Pillow hands the decoder 64 KB at a time
         _check_size(name, *image.size, limits)
         frames = _frames(image, name, original)
@@ -84,6 +86,17 @@ def open_source(original: bytes, limits: Limits) -> Source:
     if image.format != "MPO":  # whose other views are pictures of their own, not to be decoded
         _check_frames(*image.size, frames, limits)
     return _source(image, name, frames, original)
+
+
+def _opened(original: bytes, name: str, limits: Limits) -> Image.Image:
+    # Pillow's own guard, which raises at twice this number, stays for what it alone understands.
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, limits.max_pixels // 2)
+    try:
+        return Image.open(BytesIO(original), formats=[name])
+    except Image.DecompressionBombError as error:
+        claimed = re.search(r"\d+", str(error))  # "Image size (225000000 pixels) exceeds …"
+        pixels = _mega(int(claimed[0])) if claimed else "more"
+        raise TooManyPixels(_TOO_MANY.format(pixels, "", _mega(limits.max_pixels), "")) from error
 
 
 def _source(image: Image.Image, name: str, frames: int, original: bytes) -> Source:
@@ -123,19 +136,14 @@ def _check_size(name: str, width: int, height: int, limits: Limits) -> None:
     most = limits.max_pixels // _HEAVY.get(name, 1)
     if width * height > most:
         kind = f" for {name}" if name in _HEAVY else ""
-        raise TooManyPixels(
-            f"{_mega(width * height)} MP is over the limit of {_mega(most)} MP{kind}: "
-            "make the picture smaller or raise MAX_PIXELS"
-        )
+        raise TooManyPixels(_TOO_MANY.format(_mega(width * height), "", _mega(most), kind))
 
 
 def _check_frames(width: int, height: int, frames: int, limits: Limits) -> None:
     pixels = width * height * frames
     if pixels > limits.max_pixels:
-        raise TooManyPixels(
-            f"{_mega(pixels)} MP in {frames:,} frames is over the limit of "
-            f"{_mega(limits.max_pixels)} MP: make the picture smaller or raise MAX_PIXELS"
-        )
+        many, most = f" in {frames:,} frames", _mega(limits.max_pixels)
+        raise TooManyPixels(_TOO_MANY.format(_mega(pixels), many, most, ""))
 
 
 def _mega(pixels: int) -> str:
@@ -158,8 +166,6 @@ def decoding(trouble: str) -> Iterator[None]:
             "there is not enough memory to decode it: make the picture smaller, or give the "
             "function more memory"
         ) from error
-    except Image.DecompressionBombError as error:
-        raise TooManyPixels(f"{trouble}: it claims more pixels than any limit allows") from error
     except UnidentifiedImageError as error:
         raise CorruptImage(f"{trouble}: its header is broken") from error
     except Exception as error:
