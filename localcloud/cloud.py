@@ -239,10 +239,19 @@ class LocalCloud:
         return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
     def _open_inbox(self) -> None:
-        sqs, sns = self.client("sqs"), self.client("sns")
+        sqs, topic = self.client("sqs"), self.outputs["TopicArn"]
         url = sqs.create_queue(QueueName=INBOX)["QueueUrl"]
         arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
-        sns.subscribe(TopicArn=self.outputs["TopicArn"], Protocol="sqs", Endpoint=arn["QueueArn"])
+        may_send = {
+            "Effect": "Allow",
+            "Principal": {"Service": "sns.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": arn["QueueArn"],
+            "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [may_send]})
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+        self.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn["QueueArn"])
 
 
 def _camel_case(variable: str) -> str:
