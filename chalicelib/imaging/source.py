@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from chalicelib.errors import (
     CorruptImage,
@@ -88,7 +88,7 @@ def open_source(original: bytes, limits: Limits) -> Source:
     return _source(image, name, frames, original)
 
 
-def _opened(original: bytes, name: str, limits: Limits) -> Image.Image:
+def _opened(original: bytes, name: str, limits: Limits) -> ImageFile.ImageFile:
     # Pillow's own guard, which raises at twice this number, stays for what it alone understands.
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, limits.max_pixels // 2)
     try:
