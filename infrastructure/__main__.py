@@ -27,9 +27,7 @@ def main() -> int:
     path = PROJECT / ".chalice" / "config.json"
     config = configure(json.loads(path.read_text()), stage, outputs)
     path.write_text(json.dumps(config, indent=2) + "\n")
-    print(
-        f"{path.relative_to(PROJECT)}: stage {stage} is configured. Now: chalice deploy --stage {stage}"
-    )
+    print(f"Stage {stage} is configured. Now: chalice deploy --stage {stage}")
     return 0
 
 

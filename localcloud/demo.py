@@ -67,7 +67,8 @@ def split_paths(text: str) -> list[Path]:
         return [Path(text)] if text.strip() else []
     paths: list[Path] = []
     for word in shlex.split(text):
-        paths += [Path(found) for found in sorted(glob(word, recursive=True))] or [Path(word)]
+        found = glob(word, recursive=True)  # noqa: PTH207 - absolute patterns, too
+        paths += [Path(path) for path in sorted(found)] or [Path(word)]
     return paths
 
 
