@@ -84,13 +84,18 @@ def find_files(arguments: Sequence[Path]) -> list[tuple[Path, str]]:
             if path.is_dir():
                 continue
             name = path.relative_to(argument) if argument.is_dir() else Path(path.name)
-            key, number = f"{UPLOADS_PREFIX}{name.as_posix()}", 2
+            key, number = _key_of(name), 2
             while key in keys:
-                key = f"{UPLOADS_PREFIX}{name.with_stem(f'{name.stem} ({number})').as_posix()}"
+                key = _key_of(name.with_stem(f"{name.stem} ({number})"))
                 number += 1
             keys.add(key)
             found.append((path, key))
     return found
+
+
+def _key_of(name: Path) -> str:
+    """The object key of a file; bytes of its name that are no UTF-8 become question marks."""
+    return UPLOADS_PREFIX + name.as_posix().encode(errors="replace").decode()
 
 
 def run(arguments: Sequence[Path], json_path: Path | None, out: Path) -> int:
