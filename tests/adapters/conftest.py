@@ -1,0 +1,92 @@
+"""Resources of the adapters' own in the local cloud, so that no function is triggered by them."""
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import count
+from typing import Any, Self
+
+import pytest
+
+from chalicelib.aws.catalog import Catalog
+from localcloud.cloud import LocalCloud
+
+NUMBERS = count(1)
+
+
+@pytest.fixture(scope="session")
+def client_of(cloud: LocalCloud) -> Callable[[str], Any]:
+    """The client of a service, one for all tests: making one takes longer than most of them."""
+    return cache(cloud.client)
+
+
+@pytest.fixture
+def table(cloud: LocalCloud, client_of: Callable[[str], Any]) -> Iterator[str]:
+    """A fresh table with the keys and indexes of the template's."""
+    dynamodb = client_of("dynamodb")
+    made = dynamodb.describe_table(TableName=cloud.outputs["TableName"])["Table"]
+    name = f"adapters-{next(NUMBERS)}"
+    dynamodb.create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=made["AttributeDefinitions"],
+        KeySchema=made["KeySchema"],
+        GlobalSecondaryIndexes=[
+            {name: index[name] for name in ("IndexName", "KeySchema", "Projection")}
+            for index in made["GlobalSecondaryIndexes"]
+        ],
+    )
+    yield name
+    dynamodb.delete_table(TableName=name)
+
+
+class Operations:
+    """The calls that a client makes, in order, and ways to change what goes and what comes.
+
+    A context manager; when it ends, the client is as it was.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.made: list[str] = []
+        self._events = client.meta.events
+        self._registered: list[tuple[str, Callable[..., Any]]] = []
+        self._register("before-call", self._note)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for event, handler in self._registered:
+            self._events.unregister(event, handler)
+
+    def _register(self, event: str, handler: Callable[..., Any]) -> None:
+        self._registered.append((event, handler))
+        self._events.register(event, handler)
+
+    def _note(self, model: Any, **_: object) -> None:
+        self.made.append(model.name)
+        assert model.name != "Scan", "the catalog is read by queries"
+
+    def clear(self) -> None:
+        self.made.clear()
+
+    def change_answer(self, operation: str, change: Callable[[dict[str, Any]], object]) -> None:
+        """Change the parsed answers of ``service.Operation``."""
+        self._register(f"after-call.{operation}", lambda parsed, **_: change(parsed))
+
+    def add_parameters(self, operation: str, **parameters: object) -> None:
+        """Add parameters to the requests of ``service.Operation``."""
+        self._register(
+            f"provide-client-params.{operation}", lambda params, **_: params | parameters
+        )
+
+
+@pytest.fixture
+def catalog(client_of: Callable[[str], Any], table: str) -> Catalog:
+    return Catalog(client_of("dynamodb"), table)
+
+
+@pytest.fixture
+def operations(catalog: Catalog) -> Iterator[Operations]:
+    """What the catalog asks of DynamoDB. A scan fails the test."""
+    with Operations(catalog.client) as operations:
+        yield operations
