@@ -1,0 +1,158 @@
+"""``make demo`` and ``make run`` as a person uses them, in processes of their own."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+from chalicelib.model import image_id_of
+from infrastructure.stage import PROJECT
+from localcloud.processes import free_port, require_port
+from tests.pictures import photo, saved
+
+TIMEOUT_S = 60
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "localcloud", *words]
+
+
+def test_demo_reports_good_and_bad_files_alike(tmp_path: Path) -> None:
+    """Every file has its entry; renditions are on disk; one that failed makes the exit status 1."""
+    pictures = tmp_path / "my pictures"
+    pictures.mkdir()
+    (pictures / "good one.jpg").write_bytes(saved(photo(800, 600)))
+    (pictures / "bad.jpg").write_text("no picture")
+    result = tmp_path / "result.json"
+
+    ran = subprocess.run(
+        command("demo", "--json", str(result), "--out", str(tmp_path / "out"), str(pictures)),
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+    assert ran.returncode == 1, ran.stderr
+    assert "1 of 2 completed" in ran.stdout
+    bad, good = json.loads(result.read_text())
+    assert (
+        set(good)
+        == set(bad)
+        == {
+            *(
+                "file",
+                "key",
+                "image_id",
+                "status",
+                "error_code",
+                "error_message",
+                "width",
+                "height",
+            ),
+            *("format", "labels", "renditions", "seconds"),
+        }
+    )
+    assert (bad["status"], bad["error_code"]) == ("FAILED", "unsupported_format")
+    assert (good["status"], good["width"], good["height"]) == ("COMPLETED", 800, 600)
+    assert good["image_id"] == image_id_of("uploads/good one.jpg")
+    for rendition in good["renditions"]:
+        assert Path(rendition["path"]).stat().st_size == rendition["bytes"]
+
+
+def test_demo_without_a_file_says_so(tmp_path: Path) -> None:
+    """An empty folder is an exit status of 2 and one line."""
+    ran = subprocess.run(
+        command("demo", str(tmp_path)),
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
+
+
+@contextmanager
+def running(api_port: int, cloud_port: int, state: Path) -> Iterator[str]:
+    """``make run`` until the end of the block, then Ctrl-C. Gives the API's URL."""
+    process = subprocess.Popen(
+        command(
+            *("run", "--state", str(state)),
+            *("--api-port", str(api_port), "--cloud-port", str(cloud_port)),
+        ),
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        welcome = ""
+        while "Ctrl-C stops everything" not in welcome:
+            line = process.stdout.readline()
+            assert line, f"it ended early: {welcome}"
+            welcome += line
+        assert f"http://127.0.0.1:{cloud_port}" in welcome
+        yield f"http://127.0.0.1:{api_port}"
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0
+
+
+def processes_of(state: Path) -> list[str]:
+    """The command lines of processes that have to do with this state folder."""
+    listing = subprocess.run(["ps", "-ewwo", "args"], capture_output=True, text=True, check=True)
+    return [
+        line for line in listing.stdout.splitlines() if str(state) in line and "pytest" not in line
+    ]
+
+
+def completed(api: str, name: str) -> bool:
+    with urlopen(f"{api}/images/uploads/{name}/status", timeout=TIMEOUT_S) as answer:
+        return bool(json.load(answer)["status"] == "COMPLETED")
+
+
+def test_running_cloud_keeps_its_state_and_leaves_no_process(tmp_path: Path) -> None:
+    """What was uploaded before Ctrl-C is there after a restart; nothing runs in between."""
+    ports = free_port(), free_port()
+    with running(*ports, tmp_path) as api:
+        upload = Request(f"{api}/images?name=kept.jpg", saved(photo(640, 480)), method="POST")
+        with urlopen(upload, timeout=TIMEOUT_S) as answer:
+            assert answer.status == 202
+        deadline = time.monotonic() + TIMEOUT_S
+        while not completed(api, "kept.jpg") and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert processes_of(tmp_path)
+    assert processes_of(tmp_path) == []
+    assert all(require_port(port, "PORT") == port for port in ports)  # nobody listens
+
+    with running(*ports, tmp_path) as api:
+        assert completed(api, "kept.jpg")
+
+
+def test_busy_port_is_one_clear_line(tmp_path: Path) -> None:
+    """A port that is taken is named, with the option that chooses another."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ran = subprocess.run(
+            command("run", "--state", str(tmp_path), "--api-port", str(port)),
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    assert ran.returncode == 1
+    assert ran.stderr.count("\n") == 1
+    assert str(port) in ran.stderr
+    assert "API_PORT" in ran.stderr
