@@ -18,7 +18,12 @@ if TYPE_CHECKING:
         LabelTypeDef,
     )
 
-REFUSALS = ("InvalidImageFormatException", "ImageTooLargeException", "InvalidParameterException")
+REFUSALS = (
+    "InvalidImageFormatException",
+    "ImageTooLargeException",
+    "InvalidParameterException",
+    "ValidationException",  # what it really says of more than 5 MB in the request
+)
 """Errors that say the picture is at fault; any other (throttling, outage) may pass by itself."""
 
 
