@@ -1,0 +1,162 @@
+"""Announcements, as each kind of subscriber gets them."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import pytest
+
+from chalicelib.aws.announce import Topic
+from chalicelib.messages import Announcement
+
+NUMBERS = count(1)
+
+
+def announcement(status: str, name: str = "é 🦊.jpg") -> Announcement:
+    return Announcement(
+        subject=f"Image {status.lower()}: ? ?.jpg",
+        text=f"Image {status.lower()}: {name}\n\nKey: uploads/{name}\n",
+        sms=f"Image {status.lower()}",
+        details={"key": f"uploads/{name}", "status": status, "labels": [{"name": "Katze"}]},
+        attributes={"status": status, "image_id": "abc", "key": f"uploads/{name}"},
+    )
+
+
+@dataclass
+class Subscriber:
+    """A queue that is subscribed to the topic."""
+
+    sqs: Any
+    url: str
+
+    def received(self, number: int) -> list[dict[str, Any]]:
+        """So many messages, and whatever else is there when they have come."""
+        messages: list[dict[str, Any]] = []
+        while True:
+            batch = self.sqs.receive_message(
+                QueueUrl=self.url,
+                MaxNumberOfMessages=10,
+                MessageAttributeNames=["All"],
+                WaitTimeSeconds=5 if len(messages) < number else 0,
+            ).get("Messages", [])
+            messages += batch
+            for message in batch:
+                self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
+            if not batch:
+                assert len(messages) >= number, f"{len(messages)} of {number} messages came"
+                return messages
+
+
+@pytest.fixture
+def topic(client_of: Callable[[str], Any]) -> Iterator[Topic]:
+    sns = client_of("sns")
+    arn = sns.create_topic(Name=f"adapters-{next(NUMBERS)}")["TopicArn"]
+    yield Topic(sns, arn)
+    sns.delete_topic(TopicArn=arn)
+
+
+@pytest.fixture
+def subscribe(client_of: Callable[[str], Any], topic: Topic) -> Iterator[Callable[..., Subscriber]]:
+    """Subscribes a new queue with these attributes of a subscription."""
+    sqs, urls = client_of("sqs"), []
+
+    def subscribed(**attributes: str) -> Subscriber:
+        url = sqs.create_queue(QueueName=f"adapters-news-{next(NUMBERS)}")["QueueUrl"]
+        urls.append(url)
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"][
+            "QueueArn"
+        ]
+        statement = {
+            "Effect": "Allow",
+            "Principal": {"Service": "sns.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": arn,
+            "Condition": {"ArnEquals": {"aws:SourceArn": topic.arn}},
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+        topic.client.subscribe(
+            TopicArn=topic.arn, Protocol="sqs", Endpoint=arn, Attributes=attributes
+        )
+        return Subscriber(sqs, url)
+
+    yield subscribed
+    for url in urls:
+        sqs.delete_queue(QueueUrl=url)
+
+
+def test_queue_gets_json_in_an_envelope(topic: Topic, subscribe: Callable[..., Subscriber]) -> None:
+    """The message of the envelope is the image as JSON; the attributes come along."""
+    subscriber, told = subscribe(), announcement("COMPLETED")
+
+    topic.publish(told)
+
+    [message] = subscriber.received(1)
+    envelope = json.loads(message["Body"])
+    assert json.loads(envelope["Message"]) == told.details
+    assert envelope["Subject"] == told.subject
+    assert {name: value["Value"] for name, value in envelope["MessageAttributes"].items()} == (
+        told.attributes
+    )
+
+
+def test_queue_that_wants_it_raw_gets_json_alone(
+    topic: Topic, subscribe: Callable[..., Subscriber]
+) -> None:
+    """With raw delivery the body is the image, and the attributes are those of the message."""
+    subscriber, told = subscribe(RawMessageDelivery="true"), announcement("COMPLETED")
+
+    topic.publish(told)
+
+    [message] = subscriber.received(1)
+    assert json.loads(message["Body"]) == told.details
+    attributes = message["MessageAttributes"]
+    assert {name: value["StringValue"] for name, value in attributes.items()} == told.attributes
+
+
+def test_filter_policy_lets_through_what_it_names(
+    topic: Topic, subscribe: Callable[..., Subscriber]
+) -> None:
+    """A subscription that asks for failures hears of nothing else."""
+    failures = subscribe(FilterPolicy=json.dumps({"status": ["FAILED"]}))
+    one_image = subscribe(FilterPolicy=json.dumps({"key": [{"prefix": "uploads/b"}]}))
+    everything = subscribe()
+
+    topic.publish(announcement("COMPLETED", "a.jpg"))
+    topic.publish(announcement("FAILED", "b.jpg"))
+    topic.publish(announcement("DELETED", "b.jpg"))
+
+    def statuses(subscriber: Subscriber, number: int) -> list[str]:
+        envelopes = [json.loads(message["Body"]) for message in subscriber.received(number)]
+        return sorted(json.loads(envelope["Message"])["status"] for envelope in envelopes)
+
+    assert statuses(everything, 3) == ["COMPLETED", "DELETED", "FAILED"]
+    assert statuses(one_image, 2) == ["DELETED", "FAILED"]
+    assert statuses(failures, 1) == ["FAILED"]
+
+
+def test_each_protocol_has_a_message_of_its_own(topic: Topic) -> None:
+    """Mail gets text, SMS a line, everything else JSON; SNS refuses messages without a default."""
+    sent: list[dict[str, Any]] = []
+    event = "provide-client-params.sns.Publish"
+
+    def note(params: dict[str, Any], **_: object) -> None:
+        sent.append(params)
+
+    topic.client.meta.events.register(event, note)
+    told = announcement("FAILED")
+    try:
+        topic.publish(told)
+    finally:
+        topic.client.meta.events.unregister(event, note)
+
+    [request] = sent
+    assert request["MessageStructure"] == "json"
+    messages = json.loads(request["Message"])
+    assert messages.pop("email") == told.text
+    assert messages.pop("sms") == told.sms
+    assert json.loads(messages.pop("default")) == told.details
+    assert messages == {}
+    assert request["Subject"] == told.subject
