@@ -11,7 +11,7 @@ from chalicelib.bootstrap import services, settings
 from chalicelib.config import UPLOADS_PREFIX
 from chalicelib.messages import object_events, work_messages
 from chalicelib.web.problems import problems
-from chalicelib.web.requests import UPLOAD_TYPES, image_ids_of, query_of, upload_of
+from chalicelib.web.requests import UPLOAD_TYPES, base_of, image_ids_of, query_of, upload_of
 from chalicelib.web.views import accepted, image_view, page_view, status_view
 
 app = Chalice(app_name="image-pipeline")
@@ -61,38 +61,40 @@ def request() -> Request:
 @problems
 def upload_image() -> Response:
     upload = upload_of(request(), settings())
-    return accepted(
-        pipeline.submit(upload.key, upload.body, upload.content_type, upload.filename, services())
+    image = pipeline.submit(
+        upload.key, upload.body, upload.content_type, upload.filename, services()
     )
+    return accepted(image, base_of(request()))
 
 
 @app.route("/images", methods=["GET"], authorizer=authorizer)
 @problems
 def list_images() -> dict[str, Any]:
     page = pipeline.browse(query_of(request()), services())
-    return page_view(page, services().renditions.url)
+    return page_view(page, base_of(request()), services().renditions.url)
 
 
 @app.route("/images/{image_id}", methods=["GET"], authorizer=authorizer)
 @problems
 def show_image(image_id: str) -> dict[str, Any]:
-    return image_view(pipeline.find(image_id, services()), services().renditions.url)
+    image = pipeline.find(image_id, services())
+    return image_view(image, base_of(request()), services().renditions.url)
 
 
 @app.route("/images/{image_id}", methods=["DELETE"], authorizer=authorizer)
 @problems
 def delete_image(image_id: str) -> Response:
-    return accepted(pipeline.delete(image_id, services()))
+    return accepted(pipeline.delete(image_id, services()), base_of(request()))
 
 
 @app.route("/images/{image_id}/status", methods=["GET"], authorizer=authorizer)
 @problems
 def show_status(image_id: str) -> dict[str, Any]:
-    return status_view(pipeline.find(image_id, services()))
+    return status_view(pipeline.find(image_id, services()), base_of(request()))
 
 
 @app.route("/images/uploads/{filename}/status", methods=["GET"], authorizer=authorizer)
 @problems
 def show_status_by_filename(filename: str) -> dict[str, Any]:
     image = pipeline.find_first(image_ids_of(filename), services())
-    return image_view(image, services().renditions.url)
+    return image_view(image, base_of(request()), services().renditions.url)

@@ -122,6 +122,16 @@ def key_of(filename: str) -> str:
     return UPLOADS_PREFIX + name
 
 
+def base_of(request: Request) -> str:
+    """What API Gateway puts before the app's own paths: ``/api`` for a stage, or a base path.
+
+    The path that was asked for, without as many parts as the route has.
+    """
+    route: str = request.context["resourcePath"]
+    path: str = request.context["path"]
+    return path.rstrip("/").rsplit("/", route.count("/"))[0]
+
+
 def image_ids_of(filename: str) -> tuple[str, ...]:
     """The images a file name in a path can mean.
 

@@ -527,6 +527,42 @@ def test_waiting_image_has_every_field(services: FakeServices) -> None:
     )
 
 
+@pytest.mark.parametrize("base", ["", "/api", "/of/my/domain"])
+def test_links_work_under_any_base_path(services: FakeServices, base: str) -> None:
+    """A stage of API Gateway, or a base path of a domain, stands before every link."""
+    image = uploaded(services)
+    link = f"{base}/images/{image.image_id}"
+
+    def answer(method: str, route: str, path: str, **parameters: str) -> Any:
+        event = {
+            "requestContext": {"httpMethod": method, "resourcePath": route, "path": base + path},
+            "headers": {"content-type": "image/jpeg"} if method == "POST" else {},
+            "multiValueQueryStringParameters": None,
+            "pathParameters": parameters,
+            "stageVariables": None,
+            "body": "picture",
+        }
+        return app.app(event, SimpleNamespace())
+
+    ways = [
+        ("/images/{image_id}", f"/images/{image.image_id}"),
+        ("/images/{image_id}/status", f"/images/{image.image_id}/status"),
+        ("/images/uploads/{filename}/status", "/images/uploads/cat.jpg/status"),
+    ]
+    for route, path in ways:
+        found = answer("GET", route, path, image_id=image.image_id, filename="cat.jpg")
+        assert json.loads(found["body"])["links"] == {"self": link, "status": f"{link}/status"}
+    page = json.loads(answer("GET", "/images", "/images/")["body"])
+    assert page["images"][0]["links"]["self"] == link
+    deleted = answer(
+        "DELETE", "/images/{image_id}", f"/images/{image.image_id}", image_id=(image.image_id)
+    )
+    assert deleted["headers"]["Location"] == link
+    made = answer("POST", "/images", "/images")
+    made_id = json.loads(made["body"])["image_id"]
+    assert made["headers"]["Location"] == f"{base}/images/{made_id}"
+
+
 def test_status_is_short(services: FakeServices) -> None:
     """What a client polls is the status and no more."""
     image = uploaded(services)
