@@ -10,6 +10,7 @@ from chalicelib import pipeline
 from chalicelib.bootstrap import services, settings
 from chalicelib.config import UPLOADS_PREFIX
 from chalicelib.messages import object_events, work_messages
+from chalicelib.web.page import front_page, static_file
 from chalicelib.web.problems import problems
 from chalicelib.web.requests import UPLOAD_TYPES, base_of, image_ids_of, query_of, upload_of
 from chalicelib.web.views import accepted, image_view, page_view, status_view
@@ -98,3 +99,15 @@ def show_status(image_id: str) -> dict[str, Any]:
 def show_status_by_filename(filename: str) -> dict[str, Any]:
     image = pipeline.find_first(image_ids_of(filename), services())
     return image_view(image, base_of(request()), services().renditions.url)
+
+
+@app.route("/", methods=["GET"], authorizer=authorizer)
+@problems
+def show_page() -> Response:
+    return front_page(request(), services().renditions.url)
+
+
+@app.route("/static/{name}", methods=["GET"], authorizer=authorizer)
+@problems
+def show_static_file(name: str) -> Response:
+    return static_file(name, request())

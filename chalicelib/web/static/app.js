@@ -1,0 +1,221 @@
+/** The page: what it is made of, and how its parts hear of each other. */
+
+import * as api from "./api.js";
+import { announce } from "./announcer.js";
+import { Banner } from "./banner.js";
+import { Collection, isInProgress } from "./collection.js";
+import { Detail } from "./detail.js";
+import { confirmDeletion, urlDialog } from "./dialogs.js";
+import { $ } from "./dom.js";
+import { onDrop } from "./drop.js";
+import { Filters, toggle } from "./filters.js";
+import { fileName, reasonOf } from "./format.js";
+import { Gallery, summary } from "./gallery.js";
+import { SHOWN, goToImage, leaveImage, onRoute, route } from "./route.js";
+import { Uploads } from "./uploads.js";
+import { Watch } from "./watch.js";
+
+/** How long the list is left alone: longer while nothing happens and nobody is there. */
+const CALM_MS = { first: 3000, growth: 1.5, longest: 60_000 };
+
+const collection = new Collection();
+const watch = new Watch();
+const uploads = new Uploads({ open: goToImage });
+const banner = new Banner(() => retry());
+const filters = new Filters(collection);
+const gallery = new Gallery(collection, {
+  open: goToImage,
+  previewOf: (id) => uploads.previewOf(id),
+});
+const detail = new Detail(collection, {
+  search: (label) => toggle(label, true),
+  remove: (image) => remove(image),
+  closed: (id) => gallery.focus(id) || $("#statuses :checked").focus(),
+  failed: (error) => banner.show(error),
+});
+
+// ── what is shown ────────────────────────────────────────────────────────────────────────────────
+
+let asked = null;
+
+function apply({ show, labels, image }) {
+  filters.show({ show, labels });
+  const filter = { statuses: labels.length ? [] : SHOWN[show], labels };
+  if (JSON.stringify(filter) !== asked) {
+    asked = JSON.stringify(filter);
+    if (!image) scrollTo(0, 0);
+    collection.ask(filter);
+  }
+  if (image) detail.open(image);
+  else detail.close();
+}
+
+onRoute(apply);
+
+collection.addEventListener("change", () => {
+  for (const image of collection.images) if (isInProgress(image)) watch.add(image.image_id);
+});
+
+collection.addEventListener("state", () => {
+  if (collection.error) banner.show(collection.error);
+  else if (!collection.loading) banner.hide();
+  describe();
+  if (!collection.loading && !collection.error) fillScreen();
+});
+
+collection.addEventListener("change", describe);
+
+function describe() {
+  const { images, loading, error } = collection;
+  const isEmpty = !images.length && !loading && !error;
+  const { show, labels } = route();
+  const isFiltered = show !== "all" || labels.length > 0;
+  $("#welcome").hidden = !isEmpty || isFiltered;
+  $("#nothing").hidden = !isEmpty || !isFiltered;
+  $("#footer").hidden = !images.length;
+  $("#footer").textContent = loading ? "Loading …" : summary(collection);
+  $("main").setAttribute("aria-busy", String(loading));
+  describeNothing(show, labels);
+}
+
+const EMPTY = {
+  all: "",
+  completed: "No completed images",
+  progress: "Nothing in progress",
+  failed: "No failures",
+};
+
+function describeNothing(show, labels) {
+  const named = labels.map((label) => `“${label}”`).join(" and ");
+  $("#nothing-title").textContent = named ? `No image with ${named}` : EMPTY[show];
+  $("#nothing-text").textContent = named
+    ? "Completed images have labels, as Rekognition names them in English."
+    : "New images appear here by themselves.";
+}
+
+// ── more, as the page scrolls ────────────────────────────────────────────────────────────────────
+
+const AHEAD_PX = 1200;
+
+new IntersectionObserver(() => fillScreen(), { rootMargin: `${AHEAD_PX}px` }).observe(
+  $("#sentinel"),
+);
+
+function fillScreen() {
+  const isNear = $("#sentinel").getBoundingClientRect().top < innerHeight + AHEAD_PX;
+  if (isNear && asked && !collection.error) collection.more();
+}
+
+function retry() {
+  watch.wake();
+  if (collection.error) collection.more();
+  else refresh();
+}
+
+// ── what happens elsewhere ───────────────────────────────────────────────────────────────────────
+
+let calm = CALM_MS.first;
+let calmTimer = null;
+
+async function refresh() {
+  clearTimeout(calmTimer);
+  if (!document.hidden && asked && !collection.error) {
+    const news = await collection.refresh().catch((error) => error);
+    if (news instanceof Error) banner.show(news);
+    else banner.hide();
+    calm = news === true ? CALM_MS.first : Math.min(calm * CALM_MS.growth, CALM_MS.longest);
+  }
+  calmTimer = setTimeout(refresh, calm);
+}
+
+function stir() {
+  if (calm <= 2 * CALM_MS.first) return;
+  calm = CALM_MS.first;
+  refresh();
+}
+
+calmTimer = setTimeout(refresh, calm);
+for (const sign of ["pointerdown", "keydown", "focus"]) addEventListener(sign, stir);
+document.addEventListener("visibilitychange", stir);
+
+// ── uploads and what becomes of them ─────────────────────────────────────────────────────────────
+
+uploads.addEventListener("sent", async ({ detail: id }) => {
+  watch.add(id);
+  const image = await api.show(id).catch(() => null);
+  if (image) follow(image);
+});
+
+uploads.addEventListener("preview", () => gallery.arrange());
+
+uploads.addEventListener("over", ({ detail: upload }) => {
+  const labels = upload.labels ? `: ${upload.labels}` : "";
+  if (upload.state === "COMPLETED") announce(`${upload.name} completed${labels}.`);
+  else if (upload.state !== "CANCELLED") announce(`${upload.name} failed: ${reasonOf(upload)}`);
+});
+
+watch.addEventListener("status", async ({ detail: status }) => {
+  const known = collection.get(status.image_id);
+  if (isInProgress(status)) {
+    uploads.follow(status);
+    if (known && known.status !== status.status) collection.put({ ...known, ...status });
+    return;
+  }
+  const image = await api.show(status.image_id).catch(() => null);
+  if (image) follow(image);
+});
+
+watch.addEventListener("gone", ({ detail: id }) => forget(id));
+
+function follow(image) {
+  if (isInProgress(image)) watch.add(image.image_id);
+  uploads.follow(image);
+  collection.put(image);
+}
+
+function forget(id) {
+  collection.drop(id);
+  uploads.forget(id);
+}
+
+async function remove(image) {
+  const { image_id: id } = image;
+  const isGone = await confirmDeletion(image, removeOnce);
+  if (!isGone) return;
+  const next = collection.neighbour(id, 1) ?? collection.neighbour(id, -1);
+  forget(id);
+  announce(`${fileName(image)} deleted.`);
+  if (next) goToImage(next.image_id);
+  else leaveImage();
+}
+
+/** Somebody else may have deleted it already, which is as good. */
+const removeOnce = ({ image_id: id }) =>
+  api.remove(id).catch((error) => {
+    if (error.status !== 404) throw error;
+  });
+
+// ── ways in ──────────────────────────────────────────────────────────────────────────────────────
+
+const askForUrl = urlDialog((source) => uploads.add([source]));
+const choose = () => $("#files").click();
+
+$("#choose").addEventListener("click", choose);
+$("#welcome-choose").addEventListener("click", choose);
+$("#from-url").addEventListener("click", askForUrl);
+$("#welcome-url").addEventListener("click", askForUrl);
+$("#files").addEventListener("change", ({ target }) => {
+  send([...target.files]);
+  target.value = "";
+});
+onDrop(send);
+addEventListener("paste", ({ clipboardData }) => send([...clipboardData.files]));
+
+function send(files) {
+  if (files.length) uploads.add(files.map((file) => ({ file })));
+}
+
+$("#curl").textContent =
+  `curl --data-binary @cat.jpg '${new URL("images?name=cat.jpg", location.href.split("#")[0])}'`;
+
+apply(route());

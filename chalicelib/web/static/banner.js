@@ -1,0 +1,48 @@
+/** The banner that says that the API does not answer, and tries again: by button and by itself. */
+
+import { $ } from "./dom.js";
+
+const SILENCE = "Check the connection, or whether it is running. It is asked again by itself.";
+
+const FIRST_MS = 2000;
+const LONGEST_MS = 30_000;
+
+export class Banner {
+  #element = $("#banner");
+  #retry;
+  #wait = FIRST_MS;
+  #timer = null;
+
+  constructor(retry) {
+    this.#retry = retry;
+    $("#retry").addEventListener("click", () => this.#again());
+  }
+
+  /** Say what is wrong; where it may pass, try again after a while, a longer one each time. */
+  show(error) {
+    $("#banner-title").textContent = titleOf(error);
+    $("#banner-text").textContent = error.status ? error.message : SILENCE;
+    this.#element.hidden = false;
+    clearTimeout(this.#timer);
+    if (error.passes) this.#timer = setTimeout(() => this.#again(), this.#wait);
+    this.#wait = Math.min(this.#wait * 2, LONGEST_MS);
+  }
+
+  hide() {
+    clearTimeout(this.#timer);
+    this.#wait = FIRST_MS;
+    this.#element.hidden = true;
+  }
+
+  #again() {
+    clearTimeout(this.#timer);
+    this.#retry();
+  }
+}
+
+function titleOf(error) {
+  if (error.status === 0) return "The API does not answer.";
+  if (error.status === 401 || error.status === 403) return "Not allowed.";
+  if (error.status >= 400 && error.status < 500) return "That did not work.";
+  return "The images cannot be loaded.";
+}

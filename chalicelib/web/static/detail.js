@@ -1,0 +1,372 @@
+/** One image in full: its picture with the boxes of its labels, and all that is known of it. */
+
+import * as api from "./api.js";
+import { announce } from "./announcer.js";
+import { closeOnBackdrop } from "./dialogs.js";
+import { $, el, fill, icon, unseen } from "./dom.js";
+import { bytes, fileName, moment, percent, reasonOf, shutter, size } from "./format.js";
+import { picture, placeholder, ratioOf } from "./pictures.js";
+import { goToImage, leaveImage } from "./route.js";
+
+const BOXES_KEY = "image-pipeline.boxes";
+const SWIPE_PX = 60;
+const STATUS_WORDS = {
+  QUEUED: "Queued",
+  PROCESSING: "Processing …",
+  COMPLETED: "Completed",
+  FAILED: "Failed",
+};
+
+/** A small picture is not blown up beyond recognition, nor shown as a stamp. */
+const LEAST_WIDTH = 320;
+
+export class Detail {
+  #dialog = $("#detail");
+  #collection;
+  #actions;
+  #image = null;
+  #withBoxes = recall(BOXES_KEY) !== "off";
+
+  /** @param actions `search(label)`, `remove(image)`, `closed(id)`, `failed(error)` */
+  constructor(collection, actions) {
+    this.#collection = collection;
+    this.#actions = actions;
+    $("#detail-close").addEventListener("click", leaveImage);
+    $("#detail-previous").addEventListener("click", () => this.#step(-1));
+    $("#detail-next").addEventListener("click", () => this.#step(1));
+    $("#detail-delete").addEventListener("click", () => actions.remove(this.#image));
+    closeOnBackdrop(this.#dialog, leaveImage);
+    this.#dialog.addEventListener("keydown", (event) => this.#key(event));
+    this.#dialog.addEventListener("cancel", (event) => {
+      event.preventDefault();
+      leaveImage();
+    });
+    onSwipe($(".stage", this.#dialog), (step) => this.#step(step));
+    collection.addEventListener("change", ({ detail }) => this.#refresh(detail));
+  }
+
+  /** Show an image of the list, or any other by its id. */
+  async open(id) {
+    if (this.#image?.image_id === id) return;
+    const image = this.#collection.get(id) ?? (await api.show(id).catch((error) => error));
+    if (image instanceof Error) {
+      this.#actions.failed(image);
+      leaveImage();
+    } else this.#show(image);
+  }
+
+  close() {
+    const { image_id: id } = this.#image ?? {};
+    this.#image = null;
+    if (!this.#dialog.open) return;
+    this.#dialog.close();
+    this.#actions.closed(id);
+  }
+
+  #show(image) {
+    const isNew = image.image_id !== this.#image?.image_id;
+    this.#image = image;
+    if (!this.#dialog.open) this.#dialog.showModal();
+    $("#detail-name").textContent = fileName(image);
+    $("#detail-line").textContent = lineOf(image);
+    $("#detail-json").href = `images/${encodeURIComponent(image.image_id)}`;
+    fill($("#detail-picture"), this.#easel(image));
+    fill($("#detail-facts"), this.#facts(image));
+    this.#arrows();
+    if (isNew) $(".facts", this.#dialog).scrollTop = 0;
+    if (isNew) announce(`${fileName(image)}, ${STATUS_WORDS[image.status]}.`);
+    if (!this.#dialog.contains(document.activeElement)) $("#detail-close").focus();
+  }
+
+  /** The image may have changed while it is shown. */
+  #refresh(changed) {
+    if (!this.#image) return;
+    if (changed?.image_id === this.#image.image_id && changed.updated_at !== this.#image.updated_at)
+      this.#show(changed);
+    else this.#arrows();
+  }
+
+  #arrows() {
+    const can = (step) => Boolean(this.#collection.neighbour(this.#image.image_id, step));
+    $("#detail-previous").disabled = !can(-1);
+    $("#detail-next").disabled = !can(1) && this.#collection.complete;
+  }
+
+  async #step(by) {
+    const { image_id: id } = this.#image;
+    if (by > 0 && !this.#collection.neighbour(id, by)) await this.#collection.more();
+    const neighbour = this.#collection.neighbour(id, by);
+    if (neighbour) goToImage(neighbour.image_id);
+  }
+
+  #key(event) {
+    const run = {
+      ArrowLeft: () => this.#step(-1),
+      ArrowRight: () => this.#step(1),
+      Delete: () => this.#actions.remove(this.#image),
+      b: () => this.#switchBoxes(!this.#withBoxes),
+    }[event.key];
+    if (!run || event.altKey || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    run();
+  }
+
+  #easel(image) {
+    if (image.status === "FAILED") return failure(image);
+    if (image.status !== "COMPLETED") return waiting(image);
+    const width = Math.min(innerWidth, 1600);
+    const frame = el(
+      "div",
+      { class: "frame", style: { "--ratio": ratioOf(image), "--most": `${mostWidth(image)}px` } },
+      placeholder(image),
+      picture(image, width),
+      el("div", { class: "boxes", "aria-hidden": "true" }, boxesOf(image)),
+    );
+    frame.classList.toggle("with-boxes", this.#withBoxes);
+    return frame;
+  }
+
+  #facts(image) {
+    if (image.status !== "COMPLETED") return [section("Details", definitions(metadata(image)))];
+    const { exif = {}, image_properties: properties } = image;
+    return [
+      image.labels.length > 0 && section("Labels", this.#labels(image), this.#boxSwitch(image)),
+      section("Renditions", renditions(image)),
+      image.fingerprint?.colors?.length > 0 &&
+        section("Palette", palette(image.fingerprint.colors)),
+      section("Details", definitions([...metadata(image), ...qualities(properties)])),
+      hasCamera(exif) && section("Camera", definitions(camera(exif))),
+    ];
+  }
+
+  #labels(image) {
+    const chips = image.labels.map((label, index) => this.#label(label, index));
+    return el("ul", { class: "chips", role: "list" }, chips);
+  }
+
+  #label(label, index) {
+    const light = (isLit) => () => this.#light(index, isLit);
+    const { name, confidence, boxes, parents } = label;
+    const chip = el(
+      "button",
+      {
+        type: "button",
+        class: "chip label",
+        title: parents.length ? `${name} · ${parents.join(" · ")}` : name,
+        style: { "--confidence": `${confidence}%` },
+        on: {
+          click: () => this.#actions.search(name),
+          pointerenter: light(true),
+          pointerleave: light(false),
+          focus: light(true),
+          blur: light(false),
+        },
+      },
+      boxes.length > 0 && el("span", { class: "dot", style: { "--hue": hue(index) } }),
+      unseen("Show images with "),
+      name,
+      el("span", { class: "amount" }, percent(confidence)),
+    );
+    return el("li", {}, chip);
+  }
+
+  /** Make the boxes of one label stand out. */
+  #light(index, isLit) {
+    const boxes = $(".boxes", this.#dialog);
+    boxes?.classList.toggle("dimmed", isLit);
+    for (const box of boxes?.children ?? [])
+      box.classList.toggle("lit", isLit && box.dataset.label === String(index));
+  }
+
+  #boxSwitch(image) {
+    if (!image.labels.some((label) => label.boxes.length)) return null;
+    const toggle = (event) => this.#switchBoxes(event.target.checked);
+    const box = el("input", { type: "checkbox", id: "with-boxes", on: { change: toggle } });
+    box.checked = this.#withBoxes;
+    return el("label", { class: "switch" }, box, "Boxes");
+  }
+
+  #switchBoxes(isOn) {
+    this.#withBoxes = isOn;
+    remember(BOXES_KEY, isOn ? "on" : "off");
+    $(".frame", this.#dialog)?.classList.toggle("with-boxes", isOn);
+    const box = $("#with-boxes");
+    if (box) box.checked = isOn;
+  }
+}
+
+function lineOf(image) {
+  const parts = [STATUS_WORDS[image.status], moment(image.uploaded_at)];
+  return parts.join(" · ");
+}
+
+const mostWidth = (image) => Math.max(image.width, LEAST_WIDTH);
+
+const failure = (image) =>
+  el(
+    "div",
+    { class: "verdict" },
+    icon("alert"),
+    el("p", { class: "reason" }, reasonOf(image)),
+    image.error && el("p", {}, el("code", {}, image.error.code)),
+  );
+
+const waiting = (image) =>
+  el(
+    "div",
+    { class: "verdict" },
+    el("span", { class: "spinner", "aria-hidden": "true" }),
+    el("p", {}, STATUS_WORDS[image.status]),
+  );
+
+const boxesOf = (image) =>
+  image.labels.flatMap((label, index) => label.boxes.map((box) => boxOf(label, index, box)));
+
+/** Boxes are fractions of the upright picture, and so fit each of its renditions. */
+function boxOf(label, index, { left, top, width, height }) {
+  const place = { left, top, width, height };
+  const style = Object.fromEntries(
+    Object.entries(place).map(([side, fraction]) => [side, `${100 * fraction}%`]),
+  );
+  return el(
+    "div",
+    { class: "box", "data-label": index, style: { ...style, "--hue": hue(index) } },
+    el("span", {}, label.name),
+  );
+}
+
+/** Hues that differ well from one another however many there are: the golden angle apart. */
+const hue = (index) => Math.round((150 + index * 137.5) % 360);
+
+const section = (title, content, aside = null) =>
+  el("section", {}, el("div", { class: "section-head" }, el("h3", {}, title), aside), content);
+
+function definitions(pairs) {
+  const known = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return el(
+    "dl",
+    {},
+    known.map(([term, value]) => el("div", {}, el("dt", {}, term), el("dd", {}, value))),
+  );
+}
+
+function metadata(image) {
+  return [
+    ["Format", image.format && `${image.format}, ${image.color_mode}`],
+    ["Size", image.width && `${size(image)} pixels`],
+    ["File", image.size_bytes ? bytes(image.size_bytes) : null],
+    ["Frames", image.frames > 1 ? String(image.frames) : null],
+    ["Transparency", image.has_alpha ? "yes" : null],
+    ["Uploaded", moment(image.uploaded_at)],
+    [
+      image.status === "FAILED" ? "Failed" : "Processed",
+      image.processed_at && moment(image.processed_at),
+    ],
+    ["Notes", image.notes?.length ? image.notes.join("; ") : null],
+    ["Object key", el("code", {}, image.key)],
+    ["Image id", el("code", {}, image.image_id)],
+  ];
+}
+
+function qualities(properties) {
+  if (!properties) return [];
+  const { brightness, sharpness, contrast } = properties;
+  return [
+    ["Brightness", percent(brightness)],
+    ["Sharpness", percent(sharpness)],
+    ["Contrast", percent(contrast)],
+  ];
+}
+
+/** The orientation alone says nothing to a person: the picture is upright already. */
+const hasCamera = (exif) => Object.keys(exif).some((tag) => tag !== "orientation");
+
+function camera(exif) {
+  return [
+    ["Taken", exif.taken_at && moment(exif.taken_at)],
+    ["Camera", [exif.make, exif.model].filter(Boolean).join(" ")],
+    ["Lens", exif.lens],
+    ["Exposure", exif.exposure_s && shutter(exif.exposure_s)],
+    ["Aperture", exif.f_number && `f/${exif.f_number}`],
+    ["ISO", exif.iso && String(exif.iso)],
+    ["Focal length", exif.focal_length_mm && `${exif.focal_length_mm} mm`],
+    ["Place", exif.latitude !== undefined && `${exif.latitude}, ${exif.longitude}`],
+  ].map(([term, value]) => [term, value || null]);
+}
+
+const renditions = (image) =>
+  el("ul", { class: "renditions", role: "list" }, image.renditions.map(rendition));
+
+function rendition({ name, url, format, width, height, size_bytes: length }) {
+  return el(
+    "li",
+    {},
+    el(
+      "a",
+      { href: url, target: "_blank", rel: "noopener", download: true },
+      el("span", { class: "name" }, name),
+      el(
+        "span",
+        { class: "amount" },
+        `${size({ width, height })} · ${format.toUpperCase()} · ${bytes(length)}`,
+      ),
+      icon("open"),
+    ),
+  );
+}
+
+const palette = (colors) => el("ul", { class: "palette", role: "list" }, colors.map(swatch));
+
+function swatch(color) {
+  const copy = () =>
+    navigator.clipboard?.writeText(color).then(
+      () => announce(`${color} copied.`),
+      () => announce(`${color} could not be copied.`),
+    );
+  return el(
+    "li",
+    {},
+    el(
+      "button",
+      { type: "button", title: `Copy ${color}`, on: { click: copy } },
+      el("span", { class: "swatch", style: { background: color } }),
+      unseen("Copy "),
+      color,
+    ),
+  );
+}
+
+/** Left and right on a touch screen. */
+function onSwipe(element, step) {
+  let start = null;
+  element.addEventListener(
+    "touchstart",
+    ({ touches }) => (start = touches.length === 1 ? touches[0] : null),
+    {
+      passive: true,
+    },
+  );
+  element.addEventListener("touchend", ({ changedTouches: [end] }) => {
+    const across = start && end ? end.clientX - start.clientX : 0;
+    if (Math.abs(across) > SWIPE_PX && Math.abs(across) > 2 * Math.abs(end.clientY - start.clientY))
+      step(across < 0 ? 1 : -1);
+    start = null;
+  });
+}
+
+/** A browser may refuse to store anything; then nothing is remembered. */
+function recall(key) {
+  try {
+    return localStorage.getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+function remember(key, value) {
+  try {
+    localStorage.setItem(key, value);
+  } catch {
+    // not worth an error
+  }
+}

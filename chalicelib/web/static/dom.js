@@ -1,0 +1,44 @@
+/** Building elements. Whatever is a string becomes text, never markup. */
+
+const SVG = "http://www.w3.org/2000/svg";
+
+export const $ = (selector, root = document) => root.querySelector(selector);
+
+/** `el("button", { type: "button", class: "quiet", on: { click }, style: { width } }, "Text", …)` */
+export function el(tag, { on = {}, style = {}, ...attributes } = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) setAttribute(element, name, value);
+  for (const [name, value] of Object.entries(style)) element.style.setProperty(name, value);
+  for (const [event, listener] of Object.entries(on)) element.addEventListener(event, listener);
+  element.append(...present(children));
+  return element;
+}
+
+/** An icon of the sprite in index.html. It says nothing to a screen reader: the words beside do. */
+export function icon(name) {
+  const svg = document.createElementNS(SVG, "svg");
+  const use = document.createElementNS(SVG, "use");
+  svg.setAttribute("class", "icon");
+  svg.setAttribute("aria-hidden", "true");
+  use.setAttribute("href", `#icon-${name}`);
+  svg.append(use);
+  return svg;
+}
+
+/** Text for screen readers alone. */
+export const unseen = (text) => el("span", { class: "unseen" }, text);
+
+/** Replace what an element holds. */
+export function fill(element, ...children) {
+  element.replaceChildren(...present(children));
+  return element;
+}
+
+const present = (children) =>
+  children.flat().filter((child) => child !== null && child !== undefined && child !== false);
+
+function setAttribute(element, name, value) {
+  if (value === true) element.setAttribute(name, "");
+  else if (value !== false && value !== null && value !== undefined)
+    element.setAttribute(name, value);
+}

@@ -1,0 +1,48 @@
+/** How sizes, times and names are written for people. */
+
+const UNITS = ["bytes", "kB", "MB", "GB"];
+const whole = new Intl.NumberFormat();
+const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+
+export const fileName = (image) => image.key.replace(/^uploads\//, "");
+
+export const number = (value) => whole.format(value);
+
+export const count = (amount, one, many = `${one}s`) =>
+  `${number(amount)} ${amount === 1 ? one : many}`;
+
+/** `4.2 MB`: decimal, as file managers and S3 write it. */
+export function bytes(size) {
+  const step = Math.min(Math.floor(Math.log10(Math.max(size, 1)) / 3), UNITS.length - 1);
+  const value = size / 1000 ** step;
+  const digits = step > 0 && value < 99.5 ? 1 : 0;
+  return `${value.toLocaleString(undefined, { maximumFractionDigits: digits })} ${UNITS[step]}`;
+}
+
+export const size = ({ width, height }) => `${number(width)} × ${number(height)}`;
+
+/** A time in the reader's zone; one that a camera wrote without a zone is shown as it is. */
+export function moment(text) {
+  const date = new Date(text);
+  return Number.isNaN(date.valueOf()) ? text : day.format(date);
+}
+
+export const percent = (value) => `${Math.round(value)} %`;
+
+export function shutter(seconds) {
+  if (seconds >= 0.3) return `${Number(seconds.toFixed(1))} s`;
+  return `1/${Math.round(1 / seconds)} s`;
+}
+
+/** The labels as one line, surest first. */
+export const labelLine = (image, most = 3) =>
+  image.labels
+    .slice(0, most)
+    .map((label) => label.name)
+    .join(", ");
+
+/** Why an image failed, as a sentence. */
+export function reasonOf({ error }) {
+  const reason = error?.message ?? "It could not be processed";
+  return reason[0].toUpperCase() + reason.slice(1) + (/[.!?]$/.test(reason) ? "" : ".");
+}

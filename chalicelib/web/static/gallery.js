@@ -1,0 +1,212 @@
+/** The gallery: a justified grid of which only what is near the screen is in the page. */
+
+import { $, el, fill, icon, unseen } from "./dom.js";
+import { count, fileName, labelLine, reasonOf } from "./format.js";
+import { justify } from "./layout.js";
+import { picture, placeholder, ratioOf } from "./pictures.js";
+
+const GAP = 6;
+const ROW_HEIGHT = 230;
+const ROW_HEIGHT_NARROW = 150;
+const NARROW = 640;
+
+/** How many screens above and below what is seen are kept in the page. */
+const MARGIN = 1.5;
+
+const STEPS = { ArrowLeft: -1, ArrowRight: 1 };
+
+export class Gallery {
+  #grid = $("#grid");
+  #collection;
+  #open;
+  #previewOf;
+  #boxes = [];
+  #tiles = new Map();
+  #drawing = 0;
+
+  constructor(collection, { open, previewOf }) {
+    this.#collection = collection;
+    this.#open = open;
+    this.#previewOf = previewOf;
+    collection.addEventListener("change", () => this.arrange());
+    new ResizeObserver(() => this.arrange()).observe(this.#grid.parentElement);
+    addEventListener("scroll", () => this.#drawSoon(), { passive: true });
+    this.#grid.addEventListener("keydown", (event) => this.#walk(event));
+  }
+
+  /** Put the focus on an image's tile, wherever that is. Tells whether there is one. */
+  focus(id) {
+    const index = this.#collection.images.findIndex((image) => image.image_id === id);
+    if (index < 0) return false;
+    this.#reveal(this.#boxes[index]);
+    this.#draw();
+    $("button", this.#tiles.get(id).element).focus();
+    return true;
+  }
+
+  /** Lay all tiles out anew, as when one of them has got another shape. */
+  arrange() {
+    const width = this.#grid.parentElement.clientWidth;
+    const height = width < NARROW ? ROW_HEIGHT_NARROW : ROW_HEIGHT;
+    const ratios = this.#collection.images.map((image) => this.#ratio(image));
+    const layout = justify(ratios, width, height, GAP);
+    this.#boxes = layout.boxes;
+    this.#grid.style.height = `${layout.height}px`;
+    this.#draw();
+  }
+
+  #ratio(image) {
+    if (image.status === "FAILED") return 4 / 3;
+    return ratioOf(image.width ? image : (this.#previewOf(image.image_id) ?? image));
+  }
+
+  #drawSoon() {
+    if (!this.#drawing) this.#drawing = requestAnimationFrame(() => this.#draw());
+  }
+
+  #draw() {
+    this.#drawing = 0;
+    const near = this.#near();
+    const wanted = new Set(near.map(([image]) => image.image_id));
+    for (const [id, { element }] of this.#tiles) if (!wanted.has(id)) this.#discard(id, element);
+    let place = this.#grid.firstElementChild;
+    for (const [image, box, index] of near) {
+      const tile = this.#tile(image, box, index);
+      if (tile === place) place = place.nextElementSibling;
+      else this.#grid.insertBefore(tile, place);
+    }
+  }
+
+  /** The images in or near the part of the page that is seen, and the one that has the focus. */
+  #near() {
+    const top = this.#grid.getBoundingClientRect().top;
+    const above = -top - innerHeight * MARGIN;
+    const below = -top + innerHeight * (1 + MARGIN);
+    const focused = document.activeElement?.closest?.(".tile");
+    return this.#collection.images
+      .map((image, index) => [image, this.#boxes[index], index])
+      .filter(
+        ([image, box]) =>
+          (box.top + box.height > above && box.top < below) ||
+          (focused && this.#tiles.get(image.image_id)?.element === focused),
+      );
+  }
+
+  #discard(id, element) {
+    element.remove();
+    this.#tiles.delete(id);
+  }
+
+  #tile(image, box, index) {
+    const known = this.#tiles.get(image.image_id);
+    const element = known?.element ?? el("li", { class: "tile" });
+    const face = this.#face(image);
+    if (known?.face !== face) {
+      this.#tiles.set(image.image_id, { element, face });
+      this.#paint(element, image, box);
+    }
+    element.setAttribute("aria-posinset", index + 1);
+    element.setAttribute(
+      "aria-setsize",
+      this.#collection.complete ? this.#collection.images.length : -1,
+    );
+    Object.assign(element.style, {
+      width: `${box.width}px`,
+      height: `${box.height}px`,
+      transform: `translate(${box.left}px, ${box.top}px)`,
+    });
+    return element;
+  }
+
+  /** What a tile shows; when it changes, the tile is painted anew. */
+  #face({ image_id: id, status, version_id: version, renditions }) {
+    return [status, version, renditions[0]?.url, this.#previewOf(id)?.url].join();
+  }
+
+  /** Fill a tile; its button stays, and so does the focus on it. */
+  #paint(element, image, box) {
+    const button =
+      element.firstElementChild ??
+      element.appendChild(el("button", { type: "button", "aria-haspopup": "dialog" }));
+    button.onclick = () => this.#open(image.image_id);
+    element.className = `tile ${image.status.toLowerCase()}`;
+    if (image.status === "COMPLETED") fill(button, completed(image, box));
+    else if (image.status === "FAILED") fill(button, failed(image));
+    else fill(button, waiting(image, this.#previewOf(image.image_id)));
+  }
+
+  #walk(event) {
+    const at = this.#collection.images.findIndex(
+      (image) => this.#tiles.get(image.image_id)?.element === event.target.closest(".tile"),
+    );
+    const to = at < 0 ? undefined : this.#towards(event.key, at);
+    if (to === undefined) return;
+    event.preventDefault();
+    if (this.#boxes[to]) this.focus(this.#collection.images[to].image_id);
+  }
+
+  #towards(key, at) {
+    if (key in STEPS) return at + STEPS[key];
+    if (key === "Home") return 0;
+    if (key === "End") return this.#boxes.length - 1;
+    if (key === "ArrowUp" || key === "ArrowDown") return this.#across(at, key === "ArrowDown");
+    return undefined;
+  }
+
+  /** The tile of the next row, down or up, whose middle is nearest; -1 where there is none. */
+  #across(at, down) {
+    const here = this.#boxes[at];
+    const rows = this.#boxes
+      .map((box) => box.top)
+      .filter((top) => (down ? top > here.top : top < here.top));
+    const row = down ? Math.min(...rows) : Math.max(...rows);
+    const off = (box) => Math.abs(box.left + box.width / 2 - here.left - here.width / 2);
+    const candidates = [...this.#boxes.keys()].filter((index) => this.#boxes[index].top === row);
+    return candidates.sort((a, b) => off(this.#boxes[a]) - off(this.#boxes[b]))[0] ?? -1;
+  }
+
+  #reveal(box) {
+    const top = this.#grid.getBoundingClientRect().top + box.top;
+    const header = $(".bar").getBoundingClientRect().bottom + GAP;
+    if (top < header) scrollBy(0, top - header);
+    else if (top + box.height > innerHeight) scrollBy(0, top + box.height - innerHeight + GAP);
+  }
+}
+
+function completed(image, box) {
+  const labels = labelLine(image);
+  return [
+    placeholder(image),
+    picture(image, box.width),
+    el(
+      "span",
+      { class: "caption" },
+      el("span", { class: "name" }, fileName(image)),
+      labels && el("span", { class: "labels", "aria-hidden": "true" }, labels),
+    ),
+  ];
+}
+
+function failed(image) {
+  return [
+    icon("alert"),
+    el("span", { class: "name" }, fileName(image)),
+    unseen("Failed: "),
+    el("span", { class: "reason" }, reasonOf(image)),
+  ];
+}
+
+function waiting(image, preview) {
+  return [
+    preview && el("img", { class: "preview", src: preview.url, alt: "" }),
+    el("span", { class: "spinner", "aria-hidden": "true" }),
+    el("span", { class: "name" }, fileName(image)),
+    el("span", { class: "reason" }, image.status === "QUEUED" ? "Queued" : "Processing …"),
+  ];
+}
+
+/** The words below the gallery: how much there is. */
+export const summary = (collection) =>
+  collection.complete
+    ? count(collection.images.length, "image")
+    : `${count(collection.images.length, "image")} so far`;

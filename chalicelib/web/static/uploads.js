@@ -1,0 +1,329 @@
+/** The tray of uploads: a row for each file or URL, from waiting to what became of it. */
+
+import * as api from "./api.js";
+import { IN_PROGRESS } from "./collection.js";
+import { $, el, fill, icon, unseen } from "./dom.js";
+import { bytes, count, fileName, labelLine, reasonOf } from "./format.js";
+import { renditionFor } from "./pictures.js";
+
+const AT_ONCE = 3;
+
+/** How long the tray stays open once all is completed. */
+const FOLD_MS = 2500;
+
+/** The states of a row. Those in which something still goes on have no verdict. */
+const WORDS = {
+  WAITING: "Waiting",
+  SENDING: "Uploading …",
+  FETCHING: "Fetching from its URL …",
+  QUEUED: "Queued",
+  PROCESSING: "Processing …",
+};
+
+const UNSENT = ["WAITING", "SENDING", "FETCHING"];
+
+class Upload {
+  state = "WAITING";
+  progress = 0;
+  imageId = null;
+  error = null;
+  preview = null;
+  #abort = new AbortController();
+
+  /** @param source a file, or the URL to fetch from */
+  constructor({ file = null, url = null, name = "" }) {
+    Object.assign(this, { file, url, name: name || file?.name || nameIn(url) || url });
+    this.wantedName = name;
+    this.size = file && bytes(file.size);
+  }
+
+  get isOver() {
+    return !(this.state in WORDS);
+  }
+
+  async send(onProgress) {
+    this.state = this.file ? "SENDING" : "FETCHING";
+    const { signal } = this.#abort;
+    const accepted = this.file
+      ? await api.upload({ file: this.file, name: this.name }, signal, onProgress)
+      : await api.ingest({ url: this.url, name: this.wantedName }, signal);
+    this.imageId = accepted.image_id;
+    this.name = fileName(accepted);
+    this.state = accepted.status;
+  }
+
+  refuse(error) {
+    this.state = error.name === "AbortError" ? "CANCELLED" : "REFUSED";
+    this.error = error;
+  }
+
+  cancel() {
+    this.#abort.abort();
+  }
+
+  again(name = this.name) {
+    this.#abort = new AbortController();
+    Object.assign(this, { state: "WAITING", progress: 0, error: null, name });
+  }
+}
+
+/** Tells `sent` with the id of each image that the API has accepted. */
+export class Uploads extends EventTarget {
+  #uploads = [];
+  #rows = new Map();
+  #tray = $("#tray");
+  #list = $("#tray-list");
+  #open;
+
+  constructor({ open }) {
+    super();
+    this.#open = open;
+    $("#tray-toggle").addEventListener("click", () => this.#fold());
+    $("#tray-clear").addEventListener("click", () => this.#clear());
+    addEventListener("beforeunload", (event) => this.#isSending() && event.preventDefault());
+  }
+
+  add(sources) {
+    const added = sources.map((source) => new Upload(source));
+    this.#uploads.push(...added);
+    for (const upload of added) this.#list.append(this.#row(upload));
+    this.#fold(false);
+    this.#next();
+  }
+
+  /** What an image looks like before it is processed: `{ url, width, height }`, where that shows. */
+  previewOf(imageId) {
+    return this.#of(imageId)?.preview ?? null;
+  }
+
+  /** Show in its row how far an image is: its status, or all of it once that is final. */
+  follow(image) {
+    const upload = this.#of(image.image_id);
+    if (!upload) return;
+    upload.state = image.status;
+    upload.error = image.error;
+    if (upload.isOver) this.#finish(upload, image);
+    this.#paint(upload);
+  }
+
+  /** An image that was deleted has no row any more. */
+  forget(imageId) {
+    for (const upload of this.#uploads.filter((upload) => upload.imageId === imageId))
+      this.#discard(upload);
+    this.#summarize();
+  }
+
+  #of(imageId) {
+    return this.#uploads.findLast((upload) => upload.imageId === imageId && !upload.isOver);
+  }
+
+  #isSending() {
+    return this.#uploads.some((upload) => UNSENT.includes(upload.state));
+  }
+
+  #next() {
+    const sending = this.#uploads.filter((upload) =>
+      ["SENDING", "FETCHING"].includes(upload.state),
+    );
+    const waiting = this.#uploads.filter((upload) => upload.state === "WAITING");
+    for (const upload of waiting.slice(0, AT_ONCE - sending.length)) this.#send(upload);
+    this.#summarize();
+  }
+
+  async #send(upload) {
+    this.#preview(upload);
+    const sending = upload.send((progress) => this.#advance(upload, progress));
+    this.#paint(upload);
+    try {
+      await sending;
+      this.dispatchEvent(new CustomEvent("sent", { detail: upload.imageId }));
+    } catch (error) {
+      upload.refuse(error);
+      this.#tell(upload);
+    }
+    this.#paint(upload);
+    this.#next();
+  }
+
+  #advance(upload, progress) {
+    upload.progress = progress;
+    const bar = $("progress", this.#rows.get(upload));
+    if (bar) bar.value = progress;
+    $(".state", this.#rows.get(upload)).textContent = wordsFor(upload);
+    this.#summarize();
+  }
+
+  /** A file that the browser can show is shown at once. */
+  #preview(upload) {
+    if (!upload.file || upload.preview) return;
+    const url = URL.createObjectURL(upload.file);
+    const img = el("img", { alt: "", src: url });
+    img.addEventListener("load", () => {
+      if (upload.isOver) return URL.revokeObjectURL(url);
+      upload.preview = { url, width: img.naturalWidth, height: img.naturalHeight };
+      fill($(".thumb", this.#rows.get(upload)), img);
+      this.dispatchEvent(new Event("preview"));
+    });
+    img.addEventListener("error", () => URL.revokeObjectURL(url));
+  }
+
+  #finish(upload, image) {
+    const source = image.renditions.toSorted((one, other) => one.width - other.width)[0];
+    upload.labels = labelLine(image);
+    if (source) {
+      const thumb = el("img", { alt: "", src: (renditionFor(image, 60) ?? source).url });
+      fill($(".thumb", this.#rows.get(upload)), thumb);
+    }
+    if (upload.preview) URL.revokeObjectURL(upload.preview.url);
+    upload.preview = null;
+    this.#tell(upload);
+  }
+
+  /** What did not go well comes to the top; when all did, the tray folds. */
+  #tell(upload) {
+    if (upload.state !== "COMPLETED") this.#list.prepend(this.#rows.get(upload));
+    else if (this.#uploads.every(({ state }) => state === "COMPLETED")) this.#foldSoon();
+    this.dispatchEvent(new CustomEvent("over", { detail: upload }));
+  }
+
+  #row(upload) {
+    const row = el(
+      "li",
+      { class: "upload" },
+      el("span", { class: "thumb" }, icon(upload.file ? "image" : "link")),
+      el("div", { class: "what" }),
+      el("div", { class: "actions" }),
+    );
+    this.#rows.set(upload, row);
+    this.#paint(upload);
+    return row;
+  }
+
+  #paint(upload) {
+    const row = this.#rows.get(upload);
+    const held = row.contains(document.activeElement);
+    row.dataset.state = upload.state;
+    fill($(".what", row), this.#name(upload), ...this.#state(upload));
+    fill($(".actions", row), this.#actions(upload));
+    if (held) ($("button", row) ?? $("#tray-toggle")).focus();
+    this.#summarize();
+  }
+
+  #name(upload) {
+    const isShown = ["COMPLETED", "FAILED"].includes(upload.state);
+    if (!isShown) return el("span", { class: "name" }, upload.name);
+    const open = () => this.#open(upload.imageId);
+    return el("button", { type: "button", class: "name link", on: { click: open } }, upload.name);
+  }
+
+  #state(upload) {
+    const isMoving = ["SENDING", "FETCHING"].includes(upload.state);
+    return [
+      el("span", { class: "state" }, wordsFor(upload)),
+      isMoving &&
+        el("progress", {
+          max: 1,
+          value: upload.file ? upload.progress : null,
+          "aria-label": `Upload of ${upload.name}`,
+        }),
+    ];
+  }
+
+  #actions(upload) {
+    const [text, run] = this.#action(upload) ?? [];
+    const says = unseen(` ${upload.name}`);
+    return (
+      run && el("button", { type: "button", class: "quiet small", on: { click: run } }, text, says)
+    );
+  }
+
+  /** What can be done about an upload: cancel it, or send it again. */
+  #action(upload) {
+    const { state, error, file, url, name } = upload;
+    if (UNSENT.includes(state)) return ["Cancel", () => this.#cancel(upload)];
+    if (error?.code === "key_taken" && file)
+      return ["Keep both", () => this.#again(upload, otherName(name))];
+    const mayPass = state === "REFUSED" && (error.passes || url);
+    return mayPass || state === "CANCELLED" ? ["Try again", () => this.#again(upload)] : null;
+  }
+
+  #again(upload, name) {
+    upload.again(name);
+    this.#paint(upload);
+    this.#next();
+  }
+
+  #cancel(upload) {
+    upload.cancel();
+    if (upload.state !== "WAITING") return;
+    upload.state = "CANCELLED";
+    this.#paint(upload);
+  }
+
+  #summarize() {
+    const over = this.#uploads.filter((upload) => upload.isOver);
+    const bad = over.filter((upload) => upload.state !== "COMPLETED");
+    const all = this.#uploads.length;
+    this.#tray.hidden = all === 0;
+    $("#tray-clear").hidden = over.length === 0;
+    $("#tray-count").textContent =
+      over.length < all ? `${over.length} of ${all} done` : `${count(all, "upload")} done`;
+    $("#tray-bad").textContent = bad.length ? `${bad.length} not completed` : "";
+    $("#tray-progress").value = all ? sum(this.#uploads.map(share)) / all : 0;
+    $("#tray-progress").hidden = over.length === all;
+  }
+
+  #fold(folded = $("#tray-toggle").getAttribute("aria-expanded") === "true") {
+    $("#tray-toggle").setAttribute("aria-expanded", String(!folded));
+    $("#tray-body").hidden = folded;
+  }
+
+  #foldSoon() {
+    setTimeout(() => {
+      const isDone = this.#uploads.every(({ state }) => state === "COMPLETED");
+      if (isDone && !this.#tray.matches(":hover, :focus-within")) this.#fold(true);
+    }, FOLD_MS);
+  }
+
+  #clear() {
+    for (const upload of this.#uploads.filter((upload) => upload.isOver)) this.#discard(upload);
+    this.#summarize();
+    if (!this.#tray.hidden) $("#tray-toggle").focus();
+    else $("#choose").focus();
+  }
+
+  #discard(upload) {
+    if (upload.preview) URL.revokeObjectURL(upload.preview.url);
+    this.#rows.get(upload).remove();
+    this.#rows.delete(upload);
+    this.#uploads = this.#uploads.filter((other) => other !== upload);
+  }
+}
+
+function wordsFor(upload) {
+  const { state, progress, labels } = upload;
+  const words = {
+    ...WORDS,
+    SENDING:
+      progress < 1 ? `${Math.floor(progress * 100)} % of ${bytes(upload.file?.size)}` : "Storing …",
+    COMPLETED: labels ? `Completed: ${labels}` : "Completed",
+    CANCELLED: "Cancelled",
+  };
+  return words[state] ?? reasonOf(upload);
+}
+
+/** How much of its way an upload has behind it: half for being sent, half for being processed. */
+function share(upload) {
+  if (upload.isOver) return 1;
+  return IN_PROGRESS.includes(upload.state) ? 0.6 : upload.progress / 2;
+}
+
+const sum = (values) => values.reduce((total, value) => total + value, 0);
+
+const nameIn = (url) => decodeURI(URL.parse?.(url)?.pathname.split("/").at(-1) ?? "");
+
+/** `cat (2).jpg` after `cat.jpg`, `cat (3).jpg` after that. */
+export function otherName(name) {
+  const [, stem, number, extension] = /^(.*?)(?: \((\d+)\))?(\.[^.]*)?$/s.exec(name);
+  return `${stem} (${Number(number ?? 1) + 1})${extension ?? ""}`;
+}
