@@ -1,0 +1,268 @@
+"""What a person does on the page: each test uploads pictures of its own under names of its own."""
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import pytest
+import skimage.data
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
+
+from tests.pictures import exif, photo, saved
+
+numbers = count(1)
+
+
+def name_of(stem: str) -> str:
+    return f"{stem} {next(numbers)}.jpg"
+
+
+def send(page: Page, name: str, body: bytes | None = None) -> None:
+    body = saved(photo(300, 200, next(numbers))) if body is None else body
+    page.set_input_files("#files", {"name": name, "mimeType": "image/jpeg", "buffer": body})
+
+
+def row(page: Page, name: str) -> Locator:
+    """The upload's row in the tray."""
+    return page.locator(".upload").filter(has_text=name)
+
+
+def tile(page: Page, name: str) -> Locator:
+    return page.locator(".tile").filter(has_text=name)
+
+
+def first_label(page: Page, name: str) -> str:
+    return (tile(page, name).locator("img").get_attribute("alt") or "").partition(",")[0]
+
+
+def completed(page: Page, name: str, body: bytes | None = None) -> str:
+    """Upload a picture and wait until the gallery shows it."""
+    send(page, name, body)
+    expect(tile(page, name).locator("img.loaded")).to_be_visible()
+    return name
+
+
+def upright_face() -> bytes:
+    """An astronaut: a photo that has labels."""
+    return saved(Image.fromarray(skimage.data.astronaut()), quality=90)
+
+
+def test_an_upload_appears_with_its_labels(page: Page) -> None:
+    """From the file to the picture in the gallery, with no reload."""
+    name = completed(page, name_of("astronaut"), upright_face())
+    expect(row(page, name)).to_contain_text(f"Completed: {first_label(page, name)}")
+    assert first_label(page, name) != "Picture"
+
+
+def test_a_name_is_never_markup(page: Page) -> None:
+    """A file name with a handler in it is shown as it is, everywhere, and nothing runs."""
+    name = f"<img src=x onerror=document.title='owned'> {next(numbers)}.jpg"
+    completed(page, name)
+    expect(row(page, name).locator(".name")).to_have_text(name)
+    tile(page, name).get_by_role("button").click()
+    expect(page.locator("#detail-name")).to_have_text(name)
+    page.get_by_role("button", name="Delete …").click()
+    expect(page.locator("#confirm-name")).to_have_text(name)
+    assert page.title() == "Image pipeline"
+    assert page.locator("img[src=x]").count() == 0
+
+
+def test_a_failed_image_says_why(page: Page) -> None:
+    """In the tray, in the gallery and in full, where its code is too."""
+    name = name_of("broken")
+    send(page, name, b"this is no picture at all")
+    expect(row(page, name).locator(".state")).to_contain_text("upload a JPEG")
+    page.get_by_role("radio", name="Failed").check()
+    expect(tile(page, name)).to_contain_text("upload a JPEG")
+    tile(page, name).get_by_role("button").click()
+    expect(page.locator("#detail")).to_contain_text("unsupported_format")
+
+
+def test_a_refused_upload_says_why(page: Page) -> None:
+    """What does not fit through the API, and a name that is taken; both can be kept."""
+    name = name_of("taken")
+    completed(page, name)
+    send(page, name)
+    refused = row(page, name).filter(has_text="already")
+    refused.get_by_role("button", name="Keep both").click()
+    expect(tile(page, name.replace(".jpg", " (2).jpg"))).to_be_visible()
+    send(page, "large.jpg", bytes(4_600_000))
+    expect(row(page, "large.jpg").locator(".state")).to_contain_text("over the 4,500,000 bytes")
+
+
+def test_an_image_is_fetched_from_a_url(page: Page) -> None:
+    """What the API says of a URL that it does not fetch stands in the tray."""
+    page.get_by_role("button", name="From URL").click()
+    page.get_by_label("URL of the image").fill("http://10.0.0.1/cat.jpg")
+    page.get_by_role("button", name="Fetch", exact=True).click()
+    expect(row(page, "cat.jpg").locator(".state")).to_contain_text("not found on the public")
+    expect(row(page, "cat.jpg").get_by_role("button", name="Try again")).to_be_visible()
+
+
+def test_a_label_is_searched_by_a_click(page: Page) -> None:
+    """Only images that have it are left, the address tells, and going back undoes it."""
+    name = completed(page, name_of("portrait"), upright_face())
+    plain = completed(page, name_of("plain"), saved(Image.new("RGB", (300, 200), "gray")))
+    tile(page, name).get_by_role("button").click()
+    label = first_label(page, name)
+    page.get_by_role("button", name=f"Show images with {label}").click()
+    expect(page.locator("#detail")).to_be_hidden()
+    expect(page.locator(".chip[aria-pressed=true]")).to_have_text(label)
+    expect(tile(page, name)).to_be_visible()
+    expect(tile(page, plain)).to_have_count(0)
+    assert "label=" in page.url
+    page.locator(".chip[aria-pressed=true]").click()
+    expect(tile(page, plain)).to_be_visible()
+
+
+def test_the_status_filter_leaves_only_that_status(page: Page) -> None:
+    """Each choice asks the API anew; one without images says so."""
+    name = completed(page, name_of("good"))
+    page.get_by_role("radio", name="Failed").check()
+    expect(tile(page, name)).to_have_count(0)
+    page.get_by_role("radio", name="Completed").check()
+    expect(tile(page, name)).to_be_visible()
+    page.get_by_role("radio", name="In progress").check()
+    expect(page.get_by_role("heading", name="Nothing in progress")).to_be_visible()
+
+
+def test_the_detail_shows_what_is_known(page: Page) -> None:
+    """Camera, palette, renditions that load, boxes over the picture; arrows go on, Escape back."""
+    first = completed(page, name_of("first"), upright_face())
+    second = completed(page, name_of("second"), saved(photo(300, 200, 5), exif=exif()))
+    tile(page, second).get_by_role("button").click()
+    facts = page.get_by_role("region", name="About this image")
+    for fact in ("Maker Model 7", "f/2.8", "1/125 s", "35 mm", "300 × 200 pixels", "JPEG, RGB"):
+        expect(facts).to_contain_text(fact)
+    expect(facts.locator(".palette button")).not_to_have_count(0)
+    address = facts.locator(".renditions a").first.get_attribute("href")
+    assert address is not None
+    assert page.request.get(address).headers["content-type"] == "image/jpeg"
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#detail-name")).to_have_text(first)
+    expect(page.locator(".frame img.loaded")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#detail")).to_be_hidden()
+    expect(tile(page, first).get_by_role("button")).to_be_focused()
+
+
+def test_deleting_asks_first(page: Page) -> None:
+    """Kept unless confirmed; gone from the gallery at once, and from the API soon."""
+    name = completed(page, name_of("unwanted"))
+    tile(page, name).get_by_role("button").click()
+    address = page.get_by_role("link", name="JSON").get_attribute("href")
+    page.get_by_role("button", name="Delete …").click()
+    page.get_by_role("button", name="Keep it").click()
+    expect(page.locator("#detail-name")).to_have_text(name)
+    page.keyboard.press("Delete")
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(tile(page, name)).to_have_count(0)
+    while page.request.get(f"{page.url.partition('#')[0]}{address}").ok:
+        page.wait_for_timeout(100)
+    page.reload()
+    expect(page.locator("main")).to_have_attribute("aria-busy", "false")
+    expect(tile(page, name)).to_have_count(0)
+
+
+def test_an_image_from_elsewhere_appears_by_itself(page: Page) -> None:
+    """As one that somebody put into the bucket does."""
+    name = name_of("elsewhere")
+    body = saved(photo(200, 300, 9))
+    page.request.post(
+        f"{page.url}images?name={name}", data=body, headers={"Content-Type": "image/jpeg"}
+    )
+    expect(tile(page, name).locator("img.loaded")).to_be_visible()
+
+
+def test_an_api_that_does_not_answer_is_said(page: Page) -> None:
+    """A banner with a way to try again, which goes when that works."""
+    name = completed(page, name_of("there"))
+    page.route("**/images?*", lambda route: route.abort())
+    page.get_by_role("radio", name="Completed").check()
+    expect(page.get_by_role("alert")).to_contain_text("The API does not answer")
+    page.unroute("**/images?*")
+    page.get_by_role("button", name="Try again").click()
+    expect(tile(page, name)).to_be_visible()
+    expect(page.locator("#banner")).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("placeholder", "size", "pixels"),
+    [
+        (
+            "IBgGHYZlk4lJyqVlv3pXl5Kc0A2l",
+            (32, 23),
+            [(151, 125, 156, 255), (146, 167, 127, 255), (177, 135, 166, 255)],
+        ),
+        (
+            "YfgFFASWYS8QiNCSp6M8YLi0BA==",
+            (18, 32),
+            [(64, 88, 87, 255), (157, 133, 122, 255), (160, 222, 186, 255)],
+        ),
+        (
+            "nweCC4IYf72PdIanWZBZP/iHiHd/doc=",
+            (32, 19),
+            [(122, 114, 139, 194), (127, 119, 129, 65), (123, 111, 141, 203)],
+        ),
+    ],
+    ids=["landscape", "portrait", "transparent"],
+)
+def test_placeholders_are_drawn_as_thumbhash_says(
+    page: Page, placeholder: str, size: tuple[int, int], pixels: list[tuple[int, ...]]
+) -> None:
+    """First, middle and last pixel as by the reference (thumbhash 0.1.1, npm), to a rounding.
+
+    Python's thash is no measure: it weighs the diagonal waves twice.
+    """
+    width, height, drawn = page.evaluate(
+        """async (placeholder) => {
+            const { decode } = await import("./static/thumbhash.js");
+            const { width, height, data } = decode(placeholder);
+            return [width, height, [...data]];
+        }""",
+        placeholder,
+    )
+    assert (width, height) == size
+    places = (0, height // 2 * width + width // 2, height * width - 1)
+    for place, expected in zip(places, pixels, strict=True):
+        assert drawn[4 * place :][:4] == pytest.approx(expected, abs=1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"color_scheme": "light"},
+        {"color_scheme": "dark"},
+        {"color_scheme": "light", "viewport": {"width": 390, "height": 844}, "has_touch": True},
+    ],
+    ids=["light", "dark", "phone"],
+)
+def test_nothing_stands_in_anybodys_way(
+    open_page: Callable[..., Page], options: dict[str, Any]
+) -> None:
+    """axe-core finds nothing to object to: gallery, tray, failure, detail and dialogs."""
+    page = open_page(reduced_motion="reduce", **options)
+    send(page, name_of("broken"), b"no picture")
+    name = completed(page, name_of("seen"), upright_face())
+    expect(page.locator("#tray-bad")).to_have_text("1 not completed")
+
+    def objections() -> str:
+        page.wait_for_timeout(400)  # what fades in has less contrast while it does
+        results = Axe().run(page)
+        return results.generate_report() if results.violations_count else ""
+
+    assert objections() == ""
+    tile(page, name).get_by_role("button").click()
+    expect(page.locator(".frame img.loaded")).to_be_visible()
+    assert objections() == ""
+    page.get_by_role("button", name="Delete …").click()
+    assert objections() == ""
+
+
+def test_it_fits_a_phone(open_page: Callable[..., Page]) -> None:
+    """Nothing is wider than the screen."""
+    page = open_page(viewport={"width": 320, "height": 640})
+    completed(page, name_of("a rather long name that does not fit on a narrow screen"))
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
