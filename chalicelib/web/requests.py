@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -108,11 +109,12 @@ def key_of(filename: str) -> str:
     left, or for more than 255 bytes of UTF-8, the longest name common file systems keep.
     """
     try:
-        last = unicodedata.normalize("NFC", filename).replace("\\", "/").rpartition("/")[2]
-        name = "".join(char for char in last if unicodedata.category(char)[0] != "C").strip()
-        length = len(name.encode())
+        filename.encode()
     except UnicodeEncodeError as error:
         raise InvalidRequest("The name is not valid Unicode.") from error
+    last = unicodedata.normalize("NFC", filename).replace("\\", "/").rpartition("/")[2]
+    name = "".join(char for char in last if unicodedata.category(char)[0] != "C").strip()
+    length = len(name.encode())
     if name in {"", ".", ".."}:
         raise InvalidRequest(f"{filename!r:.80} is no file name: give one such as cat.jpg.")
     if length > MAX_NAME_BYTES:
@@ -136,12 +138,14 @@ def image_ids_of(filename: str) -> tuple[str, ...]:
     """The images a file name in a path can mean.
 
     Servers differ in whether they decode a path's parts before they hand them over, so that
-    ``a%2520b`` may arrive as it is or as ``a%20b``. And a name that was uploaded over REST is
-    stored in NFC, while one straight to S3 is stored as it came.
+    ``a%2520b`` may arrive as it is or as ``a%20b``. And the same name makes one key over REST
+    and, as it stands, another straight to S3.
     """
     name = unquote(filename)
-    names = dict.fromkeys((name, filename, unicodedata.normalize("NFC", name)))
-    return tuple(image_id_of(UPLOADS_PREFIX + name) for name in names)
+    keys = [UPLOADS_PREFIX + name, UPLOADS_PREFIX + filename]
+    with suppress(InvalidRequest):
+        keys.append(key_of(name))
+    return tuple(image_id_of(key) for key in dict.fromkeys(keys))
 
 
 def query_of(request: Request) -> Query:

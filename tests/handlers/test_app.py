@@ -271,6 +271,17 @@ def test_any_file_name_is_kept_and_found_again(services: FakeServices, name: str
     assert found.json_body["image_id"] == response.json_body["image_id"]
 
 
+@pytest.mark.parametrize(
+    "name", [" cat.jpg ", "👨\u200d👩\u200d👧.jpg", "a\u00adb.jpg", "x/cat.jpg"]
+)
+def test_name_that_was_cleaned_is_found_by_what_it_was(name: str) -> None:
+    """Spaces around, joiners within and folders before a name are lost on the way in."""
+    stored_as = request("POST", f"/images?name={quote(name, safe='')}", PICTURE).json_body["key"]
+
+    assert stored_as != f"uploads/{name}"
+    assert get(f"/images/uploads/{quote(name, safe='')}/status").json_body["key"] == stored_as
+
+
 def test_name_is_found_again_however_its_letters_are_composed(services: FakeServices) -> None:
     """A Mac writes é as e and an accent: stored composed, it is found by what the Mac writes."""
     decomposed = "Cafe\u0301.jpg"
@@ -426,6 +437,13 @@ def test_url_that_gives_no_picture_is_refused(
     assert services.uploads.calls == []
 
 
+@pytest.mark.usefixtures("local_network")
+def test_name_in_json_that_is_no_unicode_is_refused(services: FakeServices, pictures: str) -> None:
+    """JSON can carry half of a surrogate pair; S3 cannot."""
+    assert_problem(wish(url=f"{pictures}/cat.png", name="\ud800.png"), 400, "invalid_request")
+    assert services.uploads.calls == []
+
+
 def test_url_that_leads_inside_is_refused(services: FakeServices, pictures: str) -> None:
     """Without a setting that allows it, nothing on a private network is fetched."""
     assert_problem(wish(url=f"{pictures}/cat.png"), 422, "unfetchable_url")
@@ -444,6 +462,7 @@ def test_url_that_leads_inside_is_refused(services: FakeServices, pictures: str)
         b'{"url": 3}',
         b'{"url": "https://example.org/cat.jpg", "name": 3}',
         b'{"url": "ftp://example.org/cat.jpg"}',
+        b'{"url": "https://example.org/\\ud800.jpg"}',
         b'{"url": "no url"}',
     ],
 )
