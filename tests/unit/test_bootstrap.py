@@ -1,0 +1,132 @@
+"""The composition root: each service once, from one session, and only when it is used."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import boto3
+import pytest
+
+from chalicelib import bootstrap
+from chalicelib.bootstrap import Services
+from chalicelib.config import read_settings
+from chalicelib.model import Limits
+from chalicelib.pipeline import Recipe
+
+SETTINGS = read_settings(
+    {
+        "UPLOADS_BUCKET": "originals",
+        "RENDITIONS_BUCKET": "derived",
+        "TABLE_NAME": "images",
+        "WORK_QUEUE_URL": "https://sqs.example/123456789012/work",
+        "TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:images",
+        "RENDITIONS": "small 64x64 prefix=web",
+        "MAX_LABELS": "7",
+        "MIN_CONFIDENCE": "55",
+        "IMAGE_PROPERTIES": "true",
+        "MAX_BYTES": "1000",
+        "KEEP_GPS": "true",
+        "BACKGROUND": "#000000",
+    }
+)
+
+
+@pytest.fixture
+def services() -> Services:
+    return Services(SETTINGS)
+
+
+def test_settings_reach_the_services(services: Services) -> None:
+    """Each adapter is given what the stage says of its resource."""
+    assert services.uploads.bucket == "originals"
+    assert (services.renditions.bucket, services.renditions.prefixes) == ("derived", ("web",))
+    assert services.catalog.table == "images"
+    assert services.queue.url == "https://sqs.example/123456789012/work"
+    assert services.topic.arn == "arn:aws:sns:us-east-1:123456789012:images"
+    recognizer = services.recognizer
+    assert (recognizer.max_labels, recognizer.min_confidence, recognizer.image_properties) == (
+        7,
+        55.0,
+        True,
+    )
+    assert services.recipe == Recipe(
+        SETTINGS.renditions, Limits(max_bytes=1000), background="#000000", keep_gps=True
+    )
+    assert services.clock().tzinfo is not None
+
+
+def test_nothing_is_made_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing the app and asking for its services costs no session and no client."""
+    monkeypatch.setattr(bootstrap, "Session", None)
+
+    services = Services(SETTINGS)
+
+    assert services.recipe.keep_gps
+    with pytest.raises(TypeError):
+        _ = services.topic
+
+
+def test_services_and_clients_are_made_once(services: Services) -> None:
+    """Both buckets share the client of S3; asking again makes nothing anew."""
+    assert services.uploads is services.uploads
+    assert services.uploads.client is services.renditions.client
+    assert services.catalog.client is services.catalog.client
+
+
+def test_threads_that_meet_share_one_client(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images of a batch may ask for the same service at once; boto3 makes no clients in threads."""
+    made: list[str] = []
+    start = threading.Barrier(4, timeout=10)
+
+    class Session(boto3.Session):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append("session")
+
+    monkeypatch.setattr(bootstrap, "Session", Session)
+    ways: list[Callable[[], object]] = [
+        lambda: services.uploads.client,
+        lambda: services.renditions.client,
+        lambda: services.uploads.client,
+        lambda: services.renditions.client,
+    ]
+
+    def ask(way: Callable[[], object]) -> object:
+        start.wait()
+        return way()
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        clients = list(pool.map(ask, ways))
+
+    assert len(set(map(id, clients))) == 1
+    assert made == ["session"]
+
+
+def test_a_hanging_call_is_an_error_within_the_function_s_time(services: Services) -> None:
+    """Timeouts are well below the 30 seconds of a function, and retries are on."""
+    config = services.queue.client.meta.config
+
+    assert config.connect_timeout < 30
+    assert config.read_timeout < 30
+    assert config.retries["mode"] == "standard"
+    assert services.recognizer.client.meta.config.retries["mode"] == "adaptive"
+
+
+def test_process_has_one_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``settings()`` and ``services()`` are read from the environment once."""
+    monkeypatch.setenv("TABLE_NAME", "read-once")
+    bootstrap.settings.cache_clear()
+    bootstrap.services.cache_clear()
+    try:
+        settings = bootstrap.settings()
+        monkeypatch.setenv("TABLE_NAME", "too-late")
+
+        assert settings.table_name == "read-once"
+        assert bootstrap.settings() is settings
+        assert bootstrap.services() is bootstrap.services()
+        assert bootstrap.services().settings is settings
+    finally:
+        bootstrap.settings.cache_clear()
+        bootstrap.services.cache_clear()
