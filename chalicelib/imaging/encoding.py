@@ -39,7 +39,7 @@ def encode(image: Image.Image, output: OutputFormat, quality: int) -> bytes:
     JPEG and AVIF take L, RGB and YCbCr; JPEG holds no alpha. Chroma is stored at half size (4:2:0).
     """
     load_plugin(output.value.upper())
-    options = _options(output, quality)
+    options = _options(output, quality, image)
     if image.mode == "YCbCr" and output is not OutputFormat.JPEG:
         image = image.convert("RGB")
     if output is not OutputFormat.JPEG or not hasattr(os, "memfd_create"):
@@ -54,10 +54,17 @@ def encode(image: Image.Image, output: OutputFormat, quality: int) -> bytes:
         return file.read()
 
 
-def _options(output: OutputFormat, quality: int) -> dict[str, Any]:
+def _options(output: OutputFormat, quality: int, image: Image.Image) -> dict[str, Any]:
     if output is OutputFormat.JPEG:
-        # A comment would be carried over from the original unless an empty one is given.
-        return {"quality": quality, "subsampling": "4:2:0", "comment": b""}
+        return {
+            "quality": quality,
+            "subsampling": "4:2:0",
+            # Huffman tables of its own save a thumbnail a tenth of its bytes, a large rendition
+            # 2 %, for twice the time; progressive scans save 5 % for five times the time.
+            "optimize": image.width * image.height <= _SMALL,
+            # A comment would be carried over from the original unless an empty one is given.
+            "comment": b"",
+        }
     if output is OutputFormat.WEBP:
         return {"quality": quality, "method": 4}
     if output is OutputFormat.AVIF:

@@ -50,13 +50,17 @@ class Picture:
     planes: tuple[Image.Image, ...]
 
     @classmethod
-    def of(cls, image: Image.Image, size: Size, box: Box) -> Picture:
+    def of(cls, image: Image.Image, size: Size, box: Box, *, subsampled: bool) -> Picture:
         """``box`` of a decoded image of any mode, at another size.
 
-        The YCbCr of a JPEG is split into its planes, everything else becomes one.
+        The YCbCr of a JPEG is split into its planes, as is RGB if ``subsampled``; everything else
+        becomes one plane.
         """
         if image.mode == "YCbCr" and image.format in ("JPEG", "MPO"):
             return cls(image.split()).resized(size, box)
+        if subsampled and image.mode == "RGB" and not image.has_transparency_data:
+            _, blue, red = image.reduce(2).convert("YCbCr").split()
+            return cls((image.convert("L"), blue, red)).resized(size, box)
         factor = int(min(box[2] / size[0], box[3] / size[1]) / _GAP)
         if factor > 1:
             box = (0.0, 0.0, box[2] / factor, box[3] / factor)

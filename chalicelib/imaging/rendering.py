@@ -107,7 +107,8 @@ def _decoded(
         image = ImageChops.invert(image)
     largest = max(targets, key=lambda target: target.scale)
     size = largest.size if largest.is_whole else scaled(upright, largest.scale)
-    return Picture.of(image, _turned(size, source.turn), box).turned(source.turn), targets
+    picture = Picture.of(image, _turned(size, source.turn), box, subsampled=subsampled)
+    return picture.turned(source.turn), targets
 
 
 def _is_ycbcr(image: Image.Image) -> bool:
