@@ -80,6 +80,8 @@ def open_source(original: bytes, limits: Limits) -> Source:
         image.decodermaxblock = len(original)  # else Pillow hands the decoder 64 KB at a time
         _check_size(name, *image.size, limits)
         frames = _frames(image, name, original)
+        if image.info.get("progressive"):
+            structure.check_scans(original)
         if name == "TIFF" and (tile := getattr(image, "tag_v2", {})).get(_TILE_WIDTH):
             # libtiff takes the memory of a whole tile, however small the picture.
             _check_size(name, tile[_TILE_WIDTH], tile.get(_TILE_LENGTH, 1), limits)

@@ -24,14 +24,18 @@ Standard", 2015)."""
 def check_parts(name: str, original: bytes) -> None:
     """Refuses a JPEG, PNG or TIFF of more parts than any encoder writes. Raises CorruptImage."""
     if name == "JPEG":
-        scans = original.count(b"\xff\xda")
-        if scans > _MOST_SCANS:
-            raise CorruptImage(f"its {scans:,} scans are over the limit of {_MOST_SCANS}")
         _count(_jpeg_segments(original))
     elif name == "PNG":
         _count(_png_chunks(original))
     elif name == "TIFF":
         _count(_tiff_directories(original))
+
+
+def check_scans(original: bytes) -> None:
+    """Refuses a progressive JPEG of more scans than any encoder writes. Raises CorruptImage."""
+    scans = original.count(b"\xff\xda")
+    if scans > _MOST_SCANS:
+        raise CorruptImage(f"its {scans:,} scans are over the limit of {_MOST_SCANS}")
 
 
 def _count(parts: Iterable[object]) -> int:
