@@ -16,8 +16,9 @@ POLL_S = 0.5
 NOISE = ("START RequestId", "END RequestId", "REPORT RequestId", "INIT_START")
 
 WELCOME = """
-The API        {api}/images
-The S3 endpoint {endpoint}
+The page          {api}/
+The API           {api}/images
+The S3 endpoint   {endpoint}
 
 Upload over S3    . {env} && aws s3 cp cat.jpg s3://{uploads}/uploads/
 Upload over REST  curl --data-binary @cat.jpg '{api}/images?name=cat.jpg'
