@@ -102,6 +102,8 @@ def test_everything_wrong_is_named_at_once() -> None:
             ("10.0.0.0/8", "192.168.0.0/16"),
         ),
         ("FETCH_ALLOWED_HOSTS", "  ", ()),
+        ("API_AUTH", "none", "none"),
+        ("API_AUTH", "iam", "iam"),
     ],
 )
 def test_variable_is_read(variable: str, text: str, value: object) -> None:
@@ -130,6 +132,8 @@ def test_variable_is_read(variable: str, text: str, value: object) -> None:
         ("MAXIMUM_CONCURRENCY", "1"),  # AWS: from 2 to 1,000
         ("MAXIMUM_CONCURRENCY", "1001"),
         ("RENDITIONS", ""),
+        ("API_AUTH", "nobody"),
+        ("API_AUTH", ""),
     ],
 )
 def test_variable_that_makes_no_sense_is_refused(variable: str, text: str) -> None:

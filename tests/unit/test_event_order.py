@@ -64,7 +64,7 @@ HISTORIES = {
     "good, then bad": history(FIRST, created(TEXT)),
     "newest version removed": history(FIRST, SECOND, newest_version_removed),
     "removal undone": history(FIRST, removed, newest_version_removed),
-    "same picture again": history(FIRST, FIRST, removed, FIRST),
+    "same picture again": history(FIRST, removed, FIRST),
 }
 
 

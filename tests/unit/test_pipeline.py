@@ -729,6 +729,19 @@ def test_event_that_meets_the_settling_leaves_nothing_undone(services: FakeServi
     assert set(services.renditions.stored) == rendition_keys(services)
 
 
+def test_record_that_vanishes_while_it_is_settled_is_an_error(services: FakeServices) -> None:
+    """Nobody but a person deletes records; the message then comes back and makes it anew."""
+    original = upload(services)
+    services.topic.before("publish", services.catalog.records.clear)
+
+    with pytest.raises(ImageNotFound):
+        process(services, original)
+    process(services, original)
+
+    assert recorded(services).status is ImageStatus.COMPLETED
+    assert set(services.renditions.stored) == rendition_keys(services)
+
+
 def test_failure_of_an_old_version_leaves_a_newer_one_alone(services: FakeServices) -> None:
     """Cleaning up after a bad file does not take what the next upload has stored meanwhile."""
     bad = upload(services, TEXT)

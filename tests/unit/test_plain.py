@@ -70,6 +70,14 @@ def test_what_is_default_anyway_is_left_out() -> None:
     assert type(plain["status"]) is str
 
 
+def test_null_is_nothing() -> None:
+    """A member that is null, as other writers of JSON have it, is None."""
+    original = Original("k", "v", "e", 1, "s", "2026-01-31T09:15:00.000Z")
+    image = Image(original, ImageStatus.QUEUED, 1, "2026-01-31T09:15:00.000Z")
+
+    assert from_plain(Image, to_plain(image) | {"failure": None, "processed_at": None}) == image
+
+
 def test_enum_of_an_unknown_value_is_refused() -> None:
     """A status that this version does not know is an error and not a guess."""
     plain = {"original": {}, "status": "LOST", "revision": 1, "updated_at": ""}
