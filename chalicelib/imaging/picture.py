@@ -79,9 +79,7 @@ class Picture:
 
     @property
     def is_see_through(self) -> bool:
-        """Whether any pixel lets a background through."""
-        if not self.has_alpha:
-            return False
+        """Whether any pixel of its alpha lets a background through."""
         extrema: Any = self.planes[0].getextrema()
         return bool(extrema[3][0] < 255)  # noqa: PLR2004
 

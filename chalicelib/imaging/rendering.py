@@ -5,10 +5,11 @@ rendition → sRGB → upright → each smaller rendition from a larger one → 
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image, ImageChops
 
+from chalicelib.imaging.attention import strongest_detail
 from chalicelib.imaging.color import to_srgb
 from chalicelib.imaging.encoding import chosen_format, encode
 from chalicelib.imaging.fingerprint import fingerprint
@@ -38,14 +39,15 @@ def render(
     limits: Limits,
     *,
     background: str = "#ffffff",
-    focus: BoundingBox | None = None,
+    focus: BoundingBox | Literal["detail"] | None = None,
 ) -> Rendered:
     """Every rendition, the Rekognition proxy and the fingerprint, from one decoding.
 
     Renditions are upright sRGB without metadata, never larger than the original, in the order of
     ``specs``. ``background`` (``#rrggbb``) shows through where a format has no alpha. ``focus`` is
-    what a COVER rendition keeps in view, the centre if None. Raises PermanentError as ``inspect``
-    does, and CorruptImage for what turns out to be broken when its pixels are decoded.
+    what a COVER rendition keeps in view: a box, such as that of a face, the strongest detail, or
+    the centre if None. Raises PermanentError as ``inspect`` does, and CorruptImage for what turns
+    out to be broken when its pixels are decoded.
     """
     source = open_source(original, limits)
     size = source.width, source.height
@@ -63,6 +65,9 @@ def render(
         working = working.flattened(background)
     if is_lossy:
         working = working.subsampled()
+
+    if focus == "detail":
+        focus = strongest_detail(working)
 
     levels = [working]
     finished: dict[str, RenderedImage] = {}

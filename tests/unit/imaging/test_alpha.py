@@ -85,7 +85,7 @@ def test_transparency_of_palettes_and_colour_keys_is_alpha() -> None:
 
 @pytest.mark.parametrize("mode", ["P", "LA", "RGBA"])
 def test_shrinks_large_ones_in_bands_without_seams(mode: str) -> None:
-    """More rows than a band holds, averaged eightfold: a flat half-transparent grey stays flat."""
+    """More rows than a band holds, averaged twofold: a flat half-transparent grey stays flat."""
     large = Image.new("RGBA", (3000, 2500), (128, 128, 128, 128))
     if mode == "P":
         large = Image.new("P", large.size, 1)
@@ -93,6 +93,6 @@ def test_shrinks_large_ones_in_bands_without_seams(mode: str) -> None:
         file = saved(large, "PNG", transparency=b"\xff\x80")
     else:
         file = saved(large.convert(mode), "PNG", compress_level=1)
-    image = opened(rendition(file, spec(150, 150)).body).convert("RGBA")
-    assert image.size == (150, 125)
+    image = opened(rendition(file, spec(640, 640)).body).convert("RGBA")
+    assert image.size == (640, 533)
     assert all(near(low_high, (128, 128), 1) for low_high in image.getextrema())  # type: ignore[arg-type]

@@ -83,6 +83,12 @@ def test_passes_over_broken_profiles_with_a_note(broken: bytes, note: str) -> No
     assert opened(made.renditions[0].body).getpixel((10, 10)) == (255, 0, 0)
 
 
+def test_lab_needs_no_profile() -> None:
+    """L* 53, a* 80, b* 67 is the red of sRGB (CIE 1976), within 12 levels of 8-bit rounding."""
+    lab = saved(Image.new("LAB", (64, 64), (136, 208, 195)), "TIFF")
+    assert near(pixels(lab, (9, 9))[0], (255, 0, 0), 12)
+
+
 def test_cmyk_without_profile_is_still_a_picture() -> None:
     assert near(
         pixels(saved(Image.new("CMYK", (64, 64), (0, 255, 255, 0))), (9, 9))[0], (255, 0, 0), 6

@@ -96,7 +96,24 @@ def test_texts_are_cleaned_and_cut() -> None:
     assert with_tags({Base.LensModel: "  \0"}).lens is None
 
 
-def test_exif_that_cannot_be_read_is_noted_and_left_out() -> None:
-    description = inspect(saved(marked(), exif=b"Exif\0\0II*\0\xff\xff"), Limits())
+def test_directories_that_cannot_be_read_are_noted_and_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        raise IndexError
+
+    monkeypatch.setattr(Image.Exif, "get_ifd", broken)
+    description = inspect(saved(marked(), exif=exif(orientation=6).tobytes()), Limits())
+    assert description.exif == Exif(orientation=6)
+    assert "EXIF cannot be read" in description.notes[0]
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("rubbish", [b"Exif\0\0II*\0\xff\xff", b"Exif\0\0XXXXXXXX"])
+def test_exif_that_cannot_be_read_is_left_out(name: str, rubbish: bytes) -> None:
+    """With a note, unless Pillow has passed over it before us, as it does in JPEG."""
+    description = inspect(saved(marked(), name, exif=rubbish), Limits())
     assert description.exif == Exif()
     assert description.width == 96
+    noted = ("its EXIF cannot be read and is left out",)
+    assert description.notes == (() if name == "JPEG" else noted)

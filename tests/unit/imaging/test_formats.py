@@ -92,6 +92,14 @@ def test_scales_deep_greys_instead_of_clipping_them(kind: str) -> None:
         assert near((image.getpixel((place, 32)),), (place,), 3), kind  # type: ignore[arg-type]
 
 
+def test_scales_deep_greys_before_averaging_them() -> None:
+    """White is looked for in the whole picture, not in each band of it."""
+    for mode in ("I;16", "F"):
+        file = saved(gradient(mode, (3000, 1500)), "TIFF")
+        image = opened(rendition(file, spec(640, 640)).body)
+        assert near((image.getpixel((2, 9)), image.getpixel((637, 9))), (0, 255), 3)  # type: ignore[arg-type]
+
+
 def test_reads_one_bit_pictures_as_grey() -> None:
     half = Image.new("1", (64, 64))
     half.paste(1, (32, 0, 64, 64))
@@ -148,6 +156,7 @@ REFUSED = {
     "an SVG file": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
     "a Photoshop file": b"8BPS\0\1",
     "a ZIP archive": b"PK\3\4",
+    "no picture of a known": b"\0\0\0\x18ftypisom\0\0\2\0isommp42",
     "a JPEG 2000 picture": b"\0\0\0\x0cjP  \r\n\x87\n",
     "no picture of a known format": b"\0\0\0\0 whatever",
 }

@@ -72,6 +72,26 @@ def test_cover_keeps_the_focus_in_view(left: float, expected: tuple[int, ...]) -
     assert opened(made.renditions[0].body).getpixel((45, 45)) == expected
 
 
+@pytest.mark.parametrize("left", [20, 700])
+def test_cover_finds_the_strongest_detail(left: int) -> None:
+    """A chessboard on a plain wall is what the crop shows, wherever it hangs."""
+    wall = Image.new("RGB", (900, 300), (120, 130, 140))
+    for square in range(0, 180, 20):
+        for row in range(60, 240, 20):
+            shade = "white" if (square + row) % 40 else "black"
+            wall.paste(shade, (left + square, row, left + square + 20, row + 20))
+    wish = spec(150, 150, mode=ResizeMode.COVER)
+    made = render(saved(wall, "PNG"), [wish], Limits(), focus="detail").renditions[0]
+    light_and_dark = opened(made.body).convert("L").histogram()
+    assert sum(light_and_dark[:40]) + sum(light_and_dark[215:]) > 0.3 * 150 * 150
+
+
+def test_without_any_detail_the_middle_is_shown() -> None:
+    plain = saved(Image.new("RGB", (900, 300), "olive"), "PNG")
+    wish = [spec(150, 150, mode=ResizeMode.COVER)]
+    assert render(plain, wish, Limits(), focus="detail") == render(plain, wish, Limits())
+
+
 def test_an_at_most_rendition_takes_the_decoders_own_scale() -> None:
     """Half of 2000 is within 10 % of a box of 1024, half of 1800 is not."""
     taken = rendition(saved(photo(2000, 1500)), spec(1024, 1024, JPEG))
