@@ -716,6 +716,17 @@ def test_images_are_listed_newest_first(album: list[str]) -> None:
     assert response["images"][-1]["renditions"][0]["url"].startswith("https://")
 
 
+def test_page_has_fifty_images_unless_asked_otherwise(services: FakeServices) -> None:
+    """What docs/api.md says."""
+    for number in range(51):
+        pipeline.register(services.uploads.upload(f"uploads/{number}.jpg", PICTURE), services)
+
+    page = get("/images").json_body
+
+    assert len(page["images"]) == 50
+    assert page["cursor"] is not None
+
+
 def test_pages_follow_each_other(album: list[str]) -> None:
     """The cursor of each page leads to the next, and that of the last to nothing."""
     pages: list[list[str]] = []
@@ -745,6 +756,9 @@ def test_pages_follow_each_other(album: list[str]) -> None:
         ("?label=Cat&label=cat", [2, 1, 0]),
         ("?label=", [4, 3, 2, 1, 0]),
         ("?limit=100&cursor=", [4, 3, 2, 1, 0]),
+        ("?limit=1", [4]),
+        ("?label=" + "&label=".join(["cat"] * 10), [2, 1, 0]),
+        ("?label=" + "x" * 256, []),
     ],
 )
 @pytest.mark.usefixtures("album")

@@ -267,6 +267,7 @@ def test_completion_reads_as_a_mail() -> None:
     )
     assert announcement.sms == "Image completed: a cat.jpg"
     assert announcement.details == image_details(COMPLETED)
+    assert announcement.details["notes"] == []
 
 
 def test_failure_says_why_on_every_channel() -> None:
@@ -311,7 +312,10 @@ def test_subject_is_what_sns_takes_whatever_the_file_is_called(name: str) -> Non
 def test_long_subject_ends_in_dots() -> None:
     """A name that does not fit is cut where one sees it; one that just fits is not."""
     room = 100 - len("Image completed: ")
+    long = announcement_of(named("~" * 300))
 
+    assert long.subject == "Image completed: " + "~" * (room - 3) + "..."
+    assert (len(long.subject), len(long.sms)) == (100, 140)
     assert announcement_of(named("x" * room)).subject.endswith("xxx")
     assert announcement_of(named("x" * (room + 1))).subject.endswith("xxx...")
 

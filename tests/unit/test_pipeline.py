@@ -335,6 +335,7 @@ def test_picture_is_completed(services: FakeServices) -> None:
         rendition.key: rendition.size_bytes for rendition in image.renditions
     }
     assert services.topic.statuses == ["COMPLETED"]
+    assert services.topic.published[0].details["updated_at"] == now
 
 
 def test_image_is_processing_while_it_is_worked_on(services: FakeServices) -> None:
@@ -342,10 +343,12 @@ def test_image_is_processing_while_it_is_worked_on(services: FakeServices) -> No
     original = upload(services)
     seen: list[Image] = []
     services.recognizer.before("recognize", lambda: seen.append(recorded(services)))
+    services.clock.forward(seconds=3)
 
     process(services, original)
 
     assert [image.status for image in seen] == ["PROCESSING"]
+    assert seen[0].updated_at == timestamp(services.clock.now)
     assert seen[0].lease_until == timestamp(services.clock.now + LEASE)
 
 
@@ -729,6 +732,23 @@ def test_event_that_meets_the_settling_leaves_nothing_undone(services: FakeServi
     assert set(services.renditions.stored) == rendition_keys(services)
 
 
+def test_upload_that_meets_an_announcement_is_not_marked_as_announced(
+    services: FakeServices,
+) -> None:
+    """Replaced in that very moment, an image has its renditions and announcement before it."""
+    first = upload(services)
+    services.topic.before("publish", lambda: upload(services, OTHER))
+
+    process(services, first)
+
+    image = recorded(services)
+    assert (image.status, image.announced) == ("QUEUED", False)
+    assert set(image.superseded) == set(services.renditions.stored) != set()
+    process(services, services.queue.receive()[-1])
+    assert services.topic.statuses == ["COMPLETED", "COMPLETED"]
+    assert set(services.renditions.stored) == rendition_keys(services)
+
+
 def test_record_that_vanishes_while_it_is_settled_is_an_error(services: FakeServices) -> None:
     """Nobody but a person deletes records; the message then comes back and makes it anew."""
     original = upload(services)
@@ -901,10 +921,13 @@ def test_removal_is_announced_once_however_often_it_comes(services: FakeServices
     """A duplicate of the event finds the tombstone and tells nobody."""
     complete(services)
     removed = services.uploads.remove(KEY)
+    pipeline.remove(removed, services)
+    tombstone = recorded(services)
 
-    for _ in range(3):
+    for _ in range(2):
         pipeline.remove(removed, services)
 
+    assert recorded(services) == tombstone
     assert services.topic.statuses == ["COMPLETED", "DELETED"]
 
 
