@@ -97,9 +97,8 @@ function describeNothing(show, labels) {
 
 const AHEAD_PX = 1200;
 
-new IntersectionObserver(() => fillScreen(), { rootMargin: `${AHEAD_PX}px` }).observe(
-  $("#sentinel"),
-);
+// Not an IntersectionObserver: it is silent when the end leaves and comes back within a frame.
+for (const sign of ["scroll", "resize"]) addEventListener(sign, fillScreen, { passive: true });
 
 function fillScreen() {
   const isNear = $("#sentinel").getBoundingClientRect().top < innerHeight + AHEAD_PX;

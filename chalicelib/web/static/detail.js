@@ -175,7 +175,7 @@ export class Detail {
     const boxes = $(".boxes", this.#dialog);
     boxes?.classList.toggle("dimmed", isLit);
     for (const box of boxes?.children ?? [])
-      box.classList.toggle("lit", isLit && box.dataset.label === String(index));
+      box.classList.toggle("lit", isLit && box.dataset.labels.split(" ").includes(String(index)));
   }
 
   #boxSwitch(image) {
@@ -219,19 +219,31 @@ const waiting = (image) =>
     el("p", {}, STATUS_WORDS[image.status]),
   );
 
-const boxesOf = (image) =>
-  image.labels.flatMap((label, index) => label.boxes.map((box) => boxOf(label, index, box)));
+/** One for each place: a face may be the box of a person too. */
+function boxesOf(image) {
+  const places = new Map();
+  for (const [index, label] of image.labels.entries())
+    for (const box of label.boxes) {
+      const place = JSON.stringify(box);
+      if (!places.has(place)) places.set(place, { box, indexes: [], names: [] });
+      places.get(place).indexes.push(index);
+      places.get(place).names.push(label.name);
+    }
+  return [...places.values()].map(boxOf);
+}
 
 /** Boxes are fractions of the upright picture, and so fit each of its renditions. */
-function boxOf(label, index, { left, top, width, height }) {
-  const place = { left, top, width, height };
-  const style = Object.fromEntries(
-    Object.entries(place).map(([side, fraction]) => [side, `${100 * fraction}%`]),
-  );
+function boxOf({ box: { left, top, width, height }, indexes, names }) {
+  const place = Object.entries({ left, top, width, height });
+  const style = Object.fromEntries(place.map(([side, part]) => [side, `${100 * part}%`]));
   return el(
     "div",
-    { class: "box", "data-label": index, style: { ...style, "--hue": hue(index) } },
-    el("span", {}, label.name),
+    {
+      class: "box",
+      "data-labels": indexes.join(" "),
+      style: { ...style, "--hue": hue(indexes[0]) },
+    },
+    el("span", {}, names.join(", ")),
   );
 }
 

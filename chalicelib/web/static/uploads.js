@@ -49,7 +49,7 @@ class Upload {
       : await api.ingest({ url: this.url, name: this.wantedName }, signal);
     this.imageId = accepted.image_id;
     this.name = fileName(accepted);
-    this.state = accepted.status;
+    this.state = "QUEUED"; // or final already: whoever hears of it asks for all of it
   }
 
   refuse(error) {
