@@ -91,6 +91,9 @@ class Services:
                         connect_timeout=CONNECT_TIMEOUT_S,
                         read_timeout=READ_TIMEOUT_S,
                         max_pool_connections=50,
+                        # Else links are signed for the global host, which redirects to the
+                        # bucket's region and so breaks the signature of all but us-east-1.
+                        s3={"addressing_style": "virtual"},
                         retries={"mode": "adaptive" if service == "rekognition" else "standard"},
                     ),
                 )
