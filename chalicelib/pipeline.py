@@ -261,9 +261,16 @@ def _finish(image: Image, services: Services) -> Image:
     try:
         return _complete(over, now, services)
     except PermanentError as error:
-        return replace(over, status=ImageStatus.FAILED, failure=Failure(error.code, str(error)))
+        return replace(
+            over, status=ImageStatus.FAILED, failure=Failure(error.code, _sentence(error))
+        )
     except OriginalGone:
         return replace(over, status=ImageStatus.DELETED)
+
+
+def _sentence(error: PermanentError) -> str:
+    text = str(error)
+    return text[:1].upper() + text[1:].rstrip(".") + "."
 
 
 def _complete(image: Image, now: str, services: Services) -> Image:

@@ -64,7 +64,7 @@ def open_source(original: bytes, limits: Limits) -> Source:
     TooManyPixels, all before a pixel is decoded.
     """
     if not original:
-        raise EmptyFile("the file is empty")
+        raise EmptyFile("the file is empty: the upload may have been cut off, so send it again")
     if len(original) > limits.max_bytes:
         raise TooLarge(
             f"{len(original):,} bytes are over the limit of {limits.max_bytes:,}: "
