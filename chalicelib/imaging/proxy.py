@@ -26,18 +26,26 @@ def serves_as_proxy(target: Target, original: Size) -> bool:
 
 
 def proxy_of(renditions: Sequence[RenderedImage], whole: Picture, background: str) -> bytes:
-    """The largest rendition that Rekognition takes, else a JPEG made for it.
+    """The rendition that shows Rekognition enough, else a JPEG made for it.
+
+    That is the smallest of 1280 pixels or more a side, or the largest there is: more pixels are
+    more bytes on the way and tell no more labels.
 
     Sides under 80 pixels are stretched to 80 and sides over 1280 shrunk to it, each by itself:
     boxes are fractions of the sides, so even a picture of 20000×10 gets boxes that fit.
     """
     fitting = [each for each in renditions if _is_taken(each, whole.size)]
     if fitting:
-        return max(fitting, key=lambda each: each.width * each.height).body
+        by_size = sorted(fitting, key=lambda each: each.width * each.height)
+        return next((each for each in by_size if _reaches(each)), by_size[-1]).body
     scale = min(1.0, PROXY.width / max(whole.size))
     width, height = (max(_SHORTEST, round(side * scale)) for side in whole.size)
     image = whole.flattened(background).resized((width, height)).image()
     return encode(image, OutputFormat.JPEG, PROXY.quality)
+
+
+def _reaches(rendition: RenderedImage) -> bool:
+    return max(rendition.width, rendition.height) >= PROXY.width
 
 
 def _is_taken(rendition: RenderedImage, whole: Size) -> bool:

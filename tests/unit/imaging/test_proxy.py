@@ -25,11 +25,14 @@ def test_is_an_rgb_jpeg_of_80_to_4096_pixels_a_side(size: tuple[int, int]) -> No
         assert len(proxy) <= 5 * 1024 * 1024
 
 
-def test_is_the_largest_rendition_that_will_do() -> None:
-    """Nothing is encoded twice."""
-    specs = [spec(100, 100, JPEG), spec(1000, 1000, JPEG), spec(700, 700, JPEG)]
-    made = render(saved(photo(1500, 1000)), specs, Limits())
+def test_is_the_smallest_rendition_that_shows_enough() -> None:
+    """Of several that will do the one of 1280 pixels, else the largest; nothing is encoded twice."""
+    specs = [spec(side, side, JPEG) for side in (1600, 1280, 1000, 100)]
+    original = saved(photo(2000, 1500))
+    made = render(original, specs, Limits())
     assert made.proxy is made.renditions[1].body
+    made = render(original, specs[2:], Limits())
+    assert made.proxy is made.renditions[0].body
 
 
 @pytest.mark.parametrize(
