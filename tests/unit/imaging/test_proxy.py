@@ -26,7 +26,7 @@ def test_is_an_rgb_jpeg_of_80_to_4096_pixels_a_side(size: tuple[int, int]) -> No
 
 
 def test_is_the_smallest_rendition_that_shows_enough() -> None:
-    """Of several that will do the one of 1280 pixels, else the largest; nothing is encoded twice."""
+    """Of several the one of 1280 pixels, else the largest; nothing is encoded twice."""
     specs = [spec(side, side, JPEG) for side in (1600, 1280, 1000, 100)]
     original = saved(photo(2000, 1500))
     made = render(original, specs, Limits())
