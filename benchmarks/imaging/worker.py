@@ -216,13 +216,23 @@ def likeness(original: Path, image: Path) -> dict[str, Any]:
     from skimage.metrics import structural_similarity  # noqa: PLC0415
 
     candidate = Image.open(image).convert("RGB")
-    reference = opened(original.read_bytes()).convert("RGB").resize(candidate.size, LANCZOS)
+    full = opened(original.read_bytes()).convert("RGB")
+    reference = full.resize(candidate.size, LANCZOS, _shown(full.size, candidate.size))
     luma = [np.asarray(each.convert("L")) for each in (reference, candidate)]
     color = [np.asarray(_subsampled(each)) for each in (reference, candidate)]
     return {
         "luma": float(structural_similarity(*luma)),
         "rgb": float(structural_similarity(*color, channel_axis=2)),
     }
+
+
+def _shown(full: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The part a rendition shows: where a JPEG decoder's scale leaves a fraction, it is cut off."""
+    for scale in (2, 4, 8):
+        part = size[0] * scale, size[1] * scale
+        if all(0 <= whole - kept < scale for whole, kept in zip(full, part, strict=True)):
+            return (0, 0, *part)
+    return (0, 0, *full)
 
 
 def _subsampled(image: Image.Image) -> Image.Image:
