@@ -2,6 +2,8 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from chalicelib.imaging import render
 from chalicelib.model import Limits, OutputFormat, Rendered
 from tests.pictures import exif, heic, lying, photo, profile, saved
@@ -26,3 +28,11 @@ def test_threads_give_what_one_thread_gives() -> None:
     one_by_one = [made(file) for file in files]
     with ThreadPoolExecutor(6) as threads:
         assert list(threads.map(made, files)) == one_by_one
+
+
+def test_systems_without_memfd_encode_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only Linux has it; elsewhere the encoder holds the interpreter's lock, and that is all."""
+    file = saved(photo(300, 200))
+    expected = render(file, SPECS, Limits())
+    monkeypatch.delattr("os.memfd_create", raising=False)
+    assert render(file, SPECS, Limits()) == expected
