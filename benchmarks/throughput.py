@@ -11,10 +11,10 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,7 +28,7 @@ from localcloud.demo import sample_photos
 
 SIZE = (4000, 3000)
 TIMEOUT_S = 300
-WARM_UP = 4
+WARM_UP = 12
 PROCESS = re.compile(r"lambda-image-pipeline-local-(\w+)-|-m (ministack|localcloud\.\w+)")
 
 
@@ -91,18 +91,19 @@ def whole_cloud(cloud: LocalCloud, paths: Sequence[Path]) -> tuple[float, int]:
     return rate, sum(status == "COMPLETED" for status in seen.values())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Usage:
-    """What one process of the cloud has used: CPU time, and resident memory at its peak."""
+    """What the processes of one name have used: CPU time, and resident memory at its peak."""
 
-    name: str
-    cpu_s: float
-    peak_mb: float
+    processes: int = 0
+    cpu_s: float = 0
+    peak_mb: float = 0
 
 
-def cloud_usage() -> Iterator[Usage]:
-    """Every process of the local cloud (Linux: /proc). Lambda workers go by their function."""
+def cloud_usage() -> defaultdict[str, Usage]:
+    """By name, every process of the local cloud (Linux: /proc); workers go by their function."""
     tick = os.sysconf("SC_CLK_TCK")
+    usage: defaultdict[str, Usage] = defaultdict(Usage)
     for process in Path("/proc").glob("[0-9]*"):
         try:
             command = (process / "cmdline").read_text().replace("\0", " ")
@@ -110,16 +111,14 @@ def cloud_usage() -> Iterator[Usage]:
             clocks = (process / "stat").read_text().rpartition(")")[2].split()[11:13]
         except OSError:
             continue
-        name = re.search(
-            r"lambda-image-pipeline-local-(\w+)-|-m (ministack|localcloud\.\w+)", command
-        )
+        name = PROCESS.search(command)
         peak = re.search(r"VmHWM:\s+(\d+) kB", status)
         if name and peak:
-            yield Usage(
-                name=name[1] or name[2],
-                cpu_s=sum(map(int, clocks)) / tick,
-                peak_mb=int(peak[1]) / 1024,
-            )
+            group = usage[name[1] or name[2]]
+            group.processes += 1
+            group.cpu_s += sum(map(int, clocks)) / tick
+            group.peak_mb = max(group.peak_mb, int(peak[1]) / 1024)
+    return usage
 
 
 def main() -> None:
@@ -135,25 +134,29 @@ def main() -> None:
     if options.in_flight:
         settings["IMAGES_IN_FLIGHT"] = str(options.in_flight)
     with TemporaryDirectory() as folder:
-        paths = make_photos(Path(folder), options.photos + WARM_UP)
+        paths = make_photos(Path(folder), options.photos)
+        warm_up = [path.with_name(f"warm-{path.name}") for path in paths[:WARM_UP]]
+        for path, copy in zip(paths, warm_up, strict=False):
+            copy.hardlink_to(path)
         size = sum(path.stat().st_size for path in paths) / len(paths) / 1e6
         print(f"{len(paths)} photos of {SIZE[0]}×{SIZE[1]}, {size:.1f} MB, {os.cpu_count()} cores")
         alone, cpu = imaging_alone(paths, options.workers)
         print(f"imaging alone: {alone:.2f} photos/s, {cpu:.3f} CPU seconds each")
         with LocalCloud(settings=settings) as cloud:
-            for path in paths[:WARM_UP]:  # the imports are paid before here, too
-                whole_cloud(cloud, [path.rename(path.with_stem(f"warm-{path.stem}"))])
-            paths = paths[WARM_UP:]
+            whole_cloud(cloud, warm_up)  # the imports of a burst's workers are paid before, too
+            before, client = cloud_usage(), time.process_time()
             whole, completed = whole_cloud(cloud, paths)
-            usage = sorted(cloud_usage(), key=lambda process: process.name)
+            client, after = time.process_time() - client, cloud_usage()
     print(f"whole local cloud: {whole:.2f} photos/s, {completed} of {len(paths)} completed")
     print(f"ratio: {whole / alone:.2f} of the imaging step alone")
     print("CPU milliseconds a photo, processes, and the largest peak of memory:")
-    for name, group in groupby(usage, key=lambda process: process.name):
-        processes = list(group)
-        cpu_ms = 1000 * sum(process.cpu_s for process in processes) / len(paths)
-        peak = max(process.peak_mb for process in processes)
-        print(f"  {name:<24} {cpu_ms:6.0f} ms  {len(processes):3} processes  {peak:5.0f} MB")
+    for name in sorted(after):
+        cpu_ms = 1000 * (after[name].cpu_s - before[name].cpu_s) / len(paths)
+        print(
+            f"  {name:<24} {cpu_ms:6.0f} ms  {after[name].processes:3} processes  "
+            f"{after[name].peak_mb:5.0f} MB"
+        )
+    print(f"  {'(this uploader)':<24} {1000 * client / len(paths):6.0f} ms")
 
 
 if __name__ == "__main__":
