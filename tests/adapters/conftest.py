@@ -69,6 +69,14 @@ class Operations:
     def clear(self) -> None:
         self.made.clear()
 
+    def requests(self, operation: str) -> list[dict[str, Any]]:
+        """The parameters of every request of ``service.Operation`` from now on."""
+        made: list[dict[str, Any]] = []
+        self._register(
+            f"provide-client-params.{operation}", lambda params, **_: made.append(params)
+        )
+        return made
+
     def change_answer(self, operation: str, change: Callable[[dict[str, Any]], object]) -> None:
         """Change the parsed answers of ``service.Operation``."""
         self._register(f"after-call.{operation}", lambda parsed, **_: change(parsed))

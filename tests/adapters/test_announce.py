@@ -10,6 +10,7 @@ import pytest
 
 from chalicelib.aws.announce import Topic
 from chalicelib.messages import Announcement
+from tests.adapters.conftest import Operations
 
 NUMBERS = count(1)
 
@@ -139,20 +140,12 @@ def test_filter_policy_lets_through_what_it_names(
 
 def test_each_protocol_has_a_message_of_its_own(topic: Topic) -> None:
     """Mail gets text, SMS a line, everything else JSON; SNS refuses messages without a default."""
-    sent: list[dict[str, Any]] = []
-    event = "provide-client-params.sns.Publish"
-
-    def note(params: dict[str, Any], **_: object) -> None:
-        sent.append(params)
-
-    topic.client.meta.events.register(event, note)
     told = announcement("FAILED")
-    try:
+    with Operations(topic.client) as operations:
+        requests = operations.requests("sns.Publish")
         topic.publish(told)
-    finally:
-        topic.client.meta.events.unregister(event, note)
 
-    [request] = sent
+    [request] = requests
     assert request["MessageStructure"] == "json"
     messages = json.loads(request["Message"])
     assert messages.pop("email") == told.text

@@ -116,6 +116,15 @@ def test_record_comes_back_as_it_was_saved(either: Catalog | FakeCatalog) -> Non
     assert either.get("unknown") is None
 
 
+def test_record_is_read_as_it_is_now(catalog: Catalog, operations: Operations) -> None:
+    """Consistently: a stale read would lose a race that nobody else has run."""
+    requests = operations.requests("dynamodb.GetItem")
+
+    catalog.get("any")
+
+    assert [request["ConsistentRead"] for request in requests] == [True]
+
+
 def test_bare_record_comes_back_too(either: Catalog | FakeCatalog) -> None:
     """A record of a waiting image, most of whose members are empty."""
     waiting = image(status=ImageStatus.QUEUED)
