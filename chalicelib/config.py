@@ -20,7 +20,7 @@ DEFAULT_RENDITIONS = (
 
 
 def parse_renditions(text: str) -> tuple[RenditionSpec, ...]:
-    """Specs from ``name WIDTHxHEIGHT [fit|cover] [format] [qNN] [prefix=folder], …``.
+    """Specs from ``name WIDTHxHEIGHT [fit|cover|attention] [format] [qNN] [prefix=folder], …``.
 
     ``webp`` and ``q75`` may stand in any order. Raises ValueError naming the word it cannot read.
     """

@@ -28,10 +28,14 @@ class ImageStatus(StrEnum):
 
 
 class ResizeMode(StrEnum):
-    """``FIT`` keeps the whole picture inside the box, ``COVER`` fills the box and crops."""
+    """``FIT`` keeps the whole picture inside the box, ``COVER`` fills the box and crops.
+
+    ``COVER`` keeps the middle; ``ATTENTION`` does the same around what draws the eye.
+    """
 
     FIT = "fit"
     COVER = "cover"
+    ATTENTION = "attention"
 
 
 class OutputFormat(StrEnum):

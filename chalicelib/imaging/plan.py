@@ -31,11 +31,14 @@ class Target:
     def window(self, original: Size, parent: Size, focus: BoundingBox | None) -> Box | None:
         """The part it shows of a ``parent`` picture of the whole, None for all.
 
-        As close around the middle of ``focus`` (of the picture, if None) as the edges allow.
+        Around the middle of the picture, or with ATTENTION as close around the middle of ``focus``
+        as the edges allow.
         """
         if self.is_whole:
             return None
-        middle = focus or BoundingBox(left=0, top=0, width=1, height=1)
+        middle = BoundingBox(left=0, top=0, width=1, height=1)
+        if focus and self.spec.mode is ResizeMode.ATTENTION:
+            middle = focus
         across = min(parent[0], self.size[0] / self.scale * parent[0] / original[0])
         down = min(parent[1], self.size[1] / self.scale * parent[1] / original[1])
         left = (middle.left + middle.width / 2) * parent[0] - across / 2
@@ -48,7 +51,8 @@ class Target:
 def target_of(spec: RenditionSpec, original: Size) -> Target:
     """The rendition of an upright original, which is never enlarged.
 
-    COVER takes the shorter of box and original on each side, and scales so that both are filled.
+    COVER and ATTENTION take the shorter of box and original on each side, and
+    scale so that both are filled.
     """
     longest = LONGEST_SIDE.get(spec.format, LONGEST_SIDE[OutputFormat.WEBP])
     box = min(spec.width, longest), min(spec.height, longest)

@@ -5,7 +5,7 @@ rendition → sRGB → upright → each smaller rendition from a larger one → 
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from PIL import Image, ImageChops
 
@@ -24,6 +24,7 @@ from chalicelib.model import (
     Rendered,
     RenderedImage,
     RenditionSpec,
+    ResizeMode,
 )
 
 _APART = 1.5
@@ -39,15 +40,15 @@ def render(
     limits: Limits,
     *,
     background: str = "#ffffff",
-    focus: BoundingBox | Literal["detail"] | None = None,
+    focus: BoundingBox | None = None,
 ) -> Rendered:
     """Every rendition, the Rekognition proxy and the fingerprint, from one decoding.
 
     Renditions are upright sRGB without metadata, never larger than the original, in the order of
     ``specs``. ``background`` (``#rrggbb``) shows through where a format has no alpha. ``focus`` is
-    what a COVER rendition keeps in view: a box, such as that of a face, the strongest detail, or
-    the centre if None. Raises PermanentError as ``inspect`` does, and CorruptImage for what turns
-    out to be broken when its pixels are decoded.
+    what an ATTENTION rendition keeps in view, such as the box of a face; the strongest detail if
+    None. Raises PermanentError as ``inspect`` does, and CorruptImage for what turns out to be
+    broken when its pixels are decoded.
     """
     source = open_source(original, limits)
     size = source.width, source.height
@@ -66,7 +67,7 @@ def render(
     if is_lossy:
         working = working.subsampled()
 
-    if focus == "detail":
+    if focus is None and any(spec.mode is ResizeMode.ATTENTION for spec in specs):
         focus = strongest_detail(working)
 
     levels = [working]

@@ -62,34 +62,38 @@ def test_cover_shows_the_middle() -> None:
 @pytest.mark.parametrize(
     ("left", "expected"), [(0.9, (0, 0, 255)), (0.0, (255, 0, 0)), (0.45, (0, 255, 0))]
 )
-def test_cover_keeps_the_focus_in_view(left: float, expected: tuple[int, ...]) -> None:
+def test_attention_keeps_the_focus_in_view(left: float, expected: tuple[int, ...]) -> None:
     """A face at the edge is as near the middle as the edge allows."""
     wide = Image.new("RGB", (900, 300), "red")
     wide.paste("lime", (300, 0, 600, 300))
     wide.paste("blue", (600, 0, 900, 300))
     face = BoundingBox(left=left, top=0.4, width=0.1, height=0.2)
-    made = render(saved(wide, "PNG"), [spec(90, 90, mode=ResizeMode.COVER)], Limits(), focus=face)
+    wish = spec(90, 90, mode=ResizeMode.ATTENTION)
+    made = render(saved(wide, "PNG"), [wish], Limits(), focus=face)
     assert opened(made.renditions[0].body).getpixel((45, 45)) == expected
 
 
 @pytest.mark.parametrize("left", [20, 700])
-def test_cover_finds_the_strongest_detail(left: int) -> None:
+def test_attention_finds_the_strongest_detail(left: int) -> None:
     """A chessboard on a plain wall is what the crop shows, wherever it hangs."""
     wall = Image.new("RGB", (900, 300), (120, 130, 140))
     for square in range(0, 180, 20):
         for row in range(60, 240, 20):
             shade = "white" if (square + row) % 40 else "black"
             wall.paste(shade, (left + square, row, left + square + 20, row + 20))
-    wish = spec(150, 150, mode=ResizeMode.COVER)
-    made = render(saved(wall, "PNG"), [wish], Limits(), focus="detail").renditions[0]
+    wish = spec(150, 150, mode=ResizeMode.ATTENTION)
+    made = render(saved(wall, "PNG"), [wish], Limits()).renditions[0]
     light_and_dark = opened(made.body).convert("L").histogram()
     assert sum(light_and_dark[:40]) + sum(light_and_dark[215:]) > 0.3 * 150 * 150
 
 
 def test_without_any_detail_the_middle_is_shown() -> None:
     plain = saved(Image.new("RGB", (900, 300), "olive"), "PNG")
-    wish = [spec(150, 150, mode=ResizeMode.COVER)]
-    assert render(plain, wish, Limits(), focus="detail") == render(plain, wish, Limits())
+    attentive, middle = (
+        render(plain, [spec(150, 150, mode=mode)], Limits()).renditions[0].body
+        for mode in (ResizeMode.ATTENTION, ResizeMode.COVER)
+    )
+    assert attentive == middle
 
 
 def test_an_at_most_rendition_takes_the_decoders_own_scale() -> None:
