@@ -793,6 +793,26 @@ def test_parameter_that_makes_no_sense_is_refused(query: str, sentence: str) -> 
     assert sentence in problem["detail"]
 
 
+# ── page ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_page_shows_pictures_from_where_links_lead() -> None:
+    """The front page is HTML that lets pictures in from the bucket of renditions alone."""
+    response = get("/")
+
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert " https://renditions.example;" in response.headers["Content-Security-Policy"]
+    assert response.body.startswith(b"<!doctype html>")
+
+
+def test_files_of_the_page_are_served_and_nothing_else_is() -> None:
+    """By their names; a path out of the folder is a name that no file has."""
+    assert get("/static/app.js").status_code == 200
+    for name in ("unknown.js", "..%2Fpage.py", "%2E%2E"):
+        assert_problem(get(f"/static/{name}"), 404, "file_not_found")
+
+
 # ── errors ───────────────────────────────────────────────────────────────────────────────────────
 
 
