@@ -10,7 +10,7 @@ CLOUD_PORT ?= 4566
 PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check fix clean bench-imaging
+.PHONY: help demo run test check lint fix clean bench-imaging
 
 help: ## what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,10 +21,12 @@ demo: .venv/local ## pictures through the whole pipeline (IMAGES="…" JSON=file
 run: .venv/local ## the cloud with the API, until Ctrl-C (API_PORT=… CLOUD_PORT=…)
 	@$(PY) -m localcloud run --api-port $(API_PORT) --cloud-port $(CLOUD_PORT)
 
-test: .venv/dev ## all tests
-	@$(PY) -m pytest
+test: .venv/dev ## all tests, with branch coverage
+	@$(PY) -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=97
 
-check: .venv/dev ## formatter, linters, types, layers, template
+check: lint test ## all that CI asks for
+
+lint: .venv/dev ## formatter, linters, types, layers, template
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
