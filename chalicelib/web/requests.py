@@ -54,8 +54,13 @@ def upload_of(request: Request, settings: Settings) -> Upload:
     """The picture in a raw body (``?name=``), or behind the URL of JSON ``{"url", "name"}``."""
     parameters: Mapping[str, str] = request.query_params or {}
     content_type = request.headers.get("content-type", "application/octet-stream")
-    if content_type.partition(";")[0].strip().lower() == "application/json":
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == "application/json":
         return _fetched(_json_of(request), settings)
+    if media_type == "multipart/form-data":
+        raise InvalidRequest(
+            "Send the picture itself as the body, not a form: `curl --data-binary @cat.jpg`."
+        )
     body = cast("bytes", request.raw_body)
     if not body:
         raise InvalidRequest(

@@ -339,6 +339,17 @@ def test_empty_body_is_refused(services: FakeServices) -> None:
     assert services.uploads.calls == []
 
 
+def test_form_is_refused(services: FakeServices) -> None:
+    """A form would be stored with its boundaries and fail later; the answer says what to send."""
+    form = b"--x\r\nContent-Disposition: form-data; name=file\r\n\r\nbytes\r\n--x--\r\n"
+    response = request("POST", "/images?name=cat.jpg", form, "multipart/form-data; boundary=x")
+
+    problem = assert_problem(response, 400, "invalid_request")
+
+    assert "--data-binary" in problem["detail"]
+    assert services.uploads.calls == []
+
+
 def test_too_large_body_is_refused(services: FakeServices) -> None:
     """413 names both sizes and the way that is left."""
     response = request("POST", "/images?name=cat.jpg", bytes(4_500_001))
