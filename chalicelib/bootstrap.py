@@ -22,9 +22,10 @@ from chalicelib.aws.storage import Renditions, Uploads
 from chalicelib.config import Settings, read_settings
 from chalicelib.pipeline import Recipe, utc_now
 
-CONNECT_TIMEOUT_S = 5
-READ_TIMEOUT_S = 20
-"""Well inside a function's timeout, so that a hanging call is an error and not the end."""
+CONNECT_TIMEOUT_S = 2
+READ_TIMEOUT_S = 7
+MAX_ATTEMPTS = 3
+"""A call that hangs every time is an error after 27 s, inside the timeout of every function."""
 
 
 class Services:
@@ -94,7 +95,12 @@ class Services:
                         # Else links are signed for the global host, which redirects to the
                         # bucket's region and so breaks the signature of all but us-east-1.
                         s3={"addressing_style": "virtual"},
-                        retries={"mode": "adaptive" if service == "rekognition" else "standard"},
+                        retries={
+                            "mode": "adaptive" if service == "rekognition" else "standard",
+                            "total_max_attempts": MAX_ATTEMPTS,
+                        },
+                        # Else links are signed the old way in older regions, which S3 refuses.
+                        signature_version="s3v4" if service == "s3" else None,
                     ),
                 )
             return self._clients[service]

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from ipaddress import ip_network
 from typing import Any
 
 from chalicelib.errors import SettingsError
@@ -40,17 +41,23 @@ def _parse_rendition(text: str) -> RenditionSpec:
         )
     options: dict[str, Any] = {}
     for word in words[2:]:
-        if word in list(ResizeMode):
-            options["mode"] = ResizeMode(word)
-        elif word in list(OutputFormat):
-            options["format"] = OutputFormat(word)
-        elif re.fullmatch(r"q([1-9]\d?|100)", word):
-            options["quality"] = int(word[1:])
-        elif prefix := re.fullmatch(r"prefix=([a-z0-9-]+)", word):
-            options["prefix"] = prefix[1]
-        else:
-            raise ValueError(f"{word!r} is no mode, format, quality (q80) or prefix=folder")
+        name, value = _rendition_option(word)
+        if name in options:
+            raise ValueError(f"{words[0]!r} has two of {name}: {text!r}")
+        options[name] = value
     return RenditionSpec(name=words[0], width=int(size[1]), height=int(size[2]), **options)
+
+
+def _rendition_option(word: str) -> tuple[str, Any]:
+    if word in list(ResizeMode):
+        return "mode", ResizeMode(word)
+    if word in list(OutputFormat):
+        return "format", OutputFormat(word)
+    if re.fullmatch(r"q([1-9]\d?|100)", word):
+        return "quality", int(word[1:])
+    if prefix := re.fullmatch(r"prefix=([a-z0-9-]+)", word):
+        return "prefix", prefix[1]
+    raise ValueError(f"{word!r} is no mode, format, quality (q80) or prefix=folder")
 
 
 def parse_switch(text: str) -> bool:
@@ -64,6 +71,14 @@ def parse_switch(text: str) -> bool:
 def parse_words(text: str) -> tuple[str, ...]:
     """Words between commas or spaces."""
     return tuple(re.split(r"[,\s]+", text.strip())) if text.strip() else ()
+
+
+def parse_networks(text: str) -> tuple[str, ...]:
+    """Networks in CIDR, between commas or spaces."""
+    words = parse_words(text)
+    for word in words:
+        ip_network(word)  # raises ValueError that names the word
+    return words
 
 
 def parse_count(text: str) -> int:
@@ -173,7 +188,7 @@ class Settings:
         parse_words, "Hosts that images are fetched from by URL; empty: any public one.", ""
     )
     fetch_allowed_networks: tuple[str, ...] = _setting(
-        parse_words, "Private networks (CIDR) that images may be fetched from by URL.", ""
+        parse_networks, "Private networks (CIDR) that images may be fetched from by URL.", ""
     )
 
     @property

@@ -1,6 +1,7 @@
 """The one codec for what travels on queues and topics, and for what S3 tells of an object."""
 
 import json
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -147,7 +148,7 @@ def image_details(image: Image) -> dict[str, Any]:
 
 def announcement_of(image: Image) -> Announcement:
     """The announcement of an image in a final status."""
-    key = image.original.key
+    key = printable(image.original.key)
     name = key.rpartition("/")[2]
     headline = f"Image {str(image.status).lower()}: {name}"
     lines = [headline, "", f"Key:      {key}", f"Image id: {image.image_id}"]
@@ -190,6 +191,11 @@ def _fitting(details: dict[str, Any]) -> dict[str, Any]:
         told = told[: len(told) // 2]
         details = details | {"labels": told, "labels_omitted": len(labels) - len(told)}
     return details
+
+
+def printable(key: str) -> str:
+    """A key for people and logs: its control characters, which S3 allows, become question marks."""
+    return "".join("?" if unicodedata.category(char) == "Cc" else char for char in key)
 
 
 def _ascii_line(text: str, length: int) -> str:

@@ -27,6 +27,7 @@ from chalicelib.messages import (
     ObjectEvent,
     WorkMessage,
     announcement_of,
+    printable,
     timestamp,
 )
 from chalicelib.model import (
@@ -147,7 +148,10 @@ def submit(key: str, body: bytes, content_type: str, filename: str, services: Se
             return _queued(original, image, services)
         return None  # the event of this upload was faster, or that of what came after it
 
-    return _update(original.image_id, record, services)
+    image = _update(original.image_id, record, services)
+    if _is_current(original, image):
+        return image
+    return _queued(original, None, services)  # what was removed before is still being recorded
 
 
 def register(event: ObjectEvent, services: Services) -> None:
@@ -157,6 +161,8 @@ def register(event: ObjectEvent, services: Services) -> None:
     asked for again while the image waits.
     """
     original = event.original
+    if original.key.endswith("/") and not original.size_bytes:
+        return  # a folder, as the S3 console makes them
 
     def record(image: Image | None) -> Image | None:
         if image is None:
@@ -171,7 +177,7 @@ def register(event: ObjectEvent, services: Services) -> None:
     image = _update(original.image_id, record, services)
     if _is_current(original, image) and image.status is ImageStatus.QUEUED:
         services.queue.send(original)
-        logger.info("%s %s %s", image.status, image.image_id, original.key)
+        logger.info("%s %s %s", image.status, image.image_id, printable(original.key))
 
 
 # ── processing ───────────────────────────────────────────────────────────────────────────────────
@@ -325,7 +331,7 @@ def _settle(image: Image, services: Services) -> None:
     if obsolete and is_recorded(services.catalog.get(image.image_id)):
         services.renditions.delete(sorted(obsolete))
     services.topic.publish(announcement_of(image))
-    logger.info("%s %s %s", image.status, image.image_id, image.original.key)
+    logger.info("%s %s %s", image.status, image.image_id, printable(image.original.key))
 
     def mark(now: Image | None) -> Image | None:
         return replace(now, superseded=(), announced=True) if now and is_recorded(now) else None

@@ -28,6 +28,8 @@ def main() -> int:
     config = configure(json.loads(path.read_text()), stage, outputs)
     path.write_text(json.dumps(config, indent=2) + "\n")
     print(f"Stage {stage} is configured. Now: chalice deploy --stage {stage}")
+    if sys.version_info < (3, 12):
+        print("Deploy with Python 3.12 or later: Pillow has no wheel for Lambda's Python 3.11.")
     return 0
 
 

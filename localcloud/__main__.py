@@ -2,8 +2,10 @@
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 
 from infrastructure.stage import PROJECT
 from localcloud import demo, run
@@ -23,17 +25,22 @@ def main() -> int:
     runs.add_argument("--cloud-port", type=int, default=run.DEFAULT_PORTS.cloud)
     runs.add_argument("--state", type=Path, default=PROJECT / ".localcloud")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         if options.command == "demo":
             images = options.images or demo.split_paths(os.environ.get("IMAGES", ""))
             return demo.run(images, options.json, options.out)
         return run.run(Ports(options.api_port, options.cloud_port), options.state.resolve())
-    except (PortTaken, CloudFailed) as error:
+    except (PortTaken, CloudFailed, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
         return 130
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ MiniStack runs the Lambda functions in worker processes of this very environment
 listens on 127.0.0.1 and ends with the process that started it.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -64,6 +65,7 @@ class LocalCloud:
         self.state = state or Path(tempfile.mkdtemp(prefix="localcloud-"))
         self._settings = dict(settings or {})
         self._enforce_iam = enforce_iam
+        self._owns_state = False
         self._children: list[Child] = []
         self._api: Child | None = None
         self.outputs: dict[str, str] = {}
@@ -139,7 +141,10 @@ class LocalCloud:
         for child in reversed(self._children):
             child.stop()
         self._children.clear()
-        shutil.rmtree(self.state if not self._keep else self.state / "tmp", ignore_errors=True)
+        if self._owns_state:
+            obsolete = self.state / "tmp" if self._keep else self.state
+            shutil.rmtree(obsolete, ignore_errors=True)
+            self._lock.close()
 
     def deploy(self) -> None:
         """Put the app's functions as they are in the project now; the API is started anew.
@@ -165,8 +170,17 @@ class LocalCloud:
         return [child.last_words() for child in self._children if not child.is_running]
 
     def _start(self) -> None:
+        self.state.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.state / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CloudFailed(
+                f"Another cloud is running on {self.state}: stop it first."
+            ) from error
+        self._owns_state = True
         for folder in ("tmp", "logs"):
-            (self.state / folder).mkdir(parents=True, exist_ok=True)
+            (self.state / folder).mkdir(exist_ok=True)
         ministack = self._child("ministack", [sys.executable, "-m", "ministack"])
         port = str(self._rekognition_port)
         rekognition = self._child(
@@ -234,7 +248,12 @@ class LocalCloud:
                 for event in events["StackEvents"]
                 if event.get("ResourceStatusReason")
             ]
-            raise CloudFailed("The template was not applied:\n" + "\n".join(reasons)) from error
+            kept = (
+                "\nIf the cloud was ended the hard way, `make clean` helps." if self._keep else ""
+            )
+            raise CloudFailed(
+                "The template was not applied:\n" + "\n".join(reasons) + kept
+            ) from error
         stack = cloudformation.describe_stacks(StackName=request["StackName"])["Stacks"][0]
         return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 

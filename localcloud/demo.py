@@ -104,6 +104,9 @@ def run(arguments: Sequence[Path], json_path: Path | None, out: Path) -> int:
     if not files:
         print("There is no file in what IMAGES names.", file=sys.stderr)
         return 2
+    out.mkdir(parents=True, exist_ok=True)
+    if json_path:
+        json_path.touch()  # what cannot be written is said before the work, not after it
     began = time.monotonic()
     print("Starting the cloud …", flush=True)
     with LocalCloud() as cloud:
@@ -139,9 +142,8 @@ class Demo:
         results = {key: Result(str(path), key) for path, key in files}
         announcement = ""
         with ThreadPoolExecutor(max_workers=2) as pool:
-            uploads = [pool.submit(self._upload, path, results[key]) for path, key in files]
-            for upload in uploads:
-                upload.add_done_callback(lambda _: None)
+            for path, key in files:
+                pool.submit(self._upload, path, results[key])
             for row, details, text in self._finished(results):
                 self._take(row, details)
                 announcement = text or announcement

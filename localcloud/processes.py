@@ -31,10 +31,10 @@ def require_port(port: int, option: str) -> int:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except OSError as error:
+        except (OSError, OverflowError) as error:
+            reason = "is taken: stop what listens on it" if port in range(1, 65_536) else "is none"
             raise PortTaken(
-                f"Port {port} is taken: stop what listens on it, or choose another one: "
-                f"make run {option}=…"
+                f"Port {port} {reason}, or choose another one: make run {option}=…"
             ) from error
     return port
 

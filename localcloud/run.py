@@ -1,12 +1,11 @@
 """``make run``: the cloud stays up, its functions' logs on the screen, until Ctrl-C."""
 
-import shutil
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
+
+from botocore.exceptions import BotoCoreError
 
 from infrastructure.stage import PROJECT
 from localcloud.cloud import CloudFailed, LocalCloud, Ports
@@ -32,7 +31,6 @@ Ctrl-C stops everything.
 
 def run(ports: Ports, state: Path) -> int:
     """Keep the cloud up until SIGINT or SIGTERM. 0 when it was stopped, 1 when it broke."""
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
         with LocalCloud(ports, state) as cloud:
             env = _write_environment(cloud)
@@ -52,21 +50,16 @@ def run(ports: Ports, state: Path) -> int:
     return 0
 
 
-def clean(state: Path) -> None:
-    shutil.rmtree(state, ignore_errors=True)
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def _follow(cloud: LocalCloud) -> None:
     """Print what the functions log, and deploy anew whenever their code changes."""
     code = dict(_code())
     logs = _logs(cloud)
     while True:
-        for line in next(logs):
-            print(line, flush=True)
+        try:
+            for line in next(logs):
+                print(line, flush=True)
+        except BotoCoreError as error:
+            raise CloudFailed(f"The cloud does not answer any more: {error}") from error
         if ended := cloud.failed_children():
             raise CloudFailed("Part of the cloud has ended:\n" + "\n".join(ended))
         if (now := dict(_code())) != code:

@@ -48,6 +48,13 @@ UNCHANGED = "revision = :revision"  # nobody has written since it was read
 POSITION = r"[^#]+#[a-z2-7]{26}"
 """Of an image in a list. Nothing else may become a key: DynamoDB refuses those over 1 KB."""
 
+OVERTAKEN = (
+    "ConditionalCheckFailedException",
+    "TransactionConflictException",
+    "ConditionalCheckFailed",  # these two are reasons of a cancelled transaction
+    "TransactionConflict",
+)
+
 LISTED_KEYS = ("pk", "sk", "listing", "listing_by_status", "listed_at", "expires_at")
 
 _serialize = TypeSerializer().serialize
@@ -157,7 +164,6 @@ class Catalog:
             "ExpressionAttributeNames": {"#partition": index or "pk"},
             "ExpressionAttributeValues": {":partition": {"S": partition}},
             "ScanIndexForward": False,
-            "Limit": limit + 1,
         }
         if index:
             query["IndexName"] = index
@@ -172,6 +178,8 @@ class Catalog:
                 query["ExpressionAttributeValues"][f":least{number}"] = {"N": str(confidence)}
                 tests.append(f"confidences.#label{number} >= :least{number}")
             query["FilterExpression"] = " AND ".join(tests)
+        else:  # it would count what the filter drops
+            query["Limit"] = limit + 1
         while True:
             answer = self.client.query(**query)
             yield from (entry[sort_key]["S"] for entry in answer["Items"])
@@ -198,13 +206,10 @@ class Catalog:
 
 
 def _condition_failed(error: ClientError) -> bool:
-    """Whether it was the condition that failed, and not something that passes by itself."""
-    code = error.response["Error"]["Code"]
+    """Whether somebody was faster, or is just now, and not something that passes by itself."""
     reasons = error.response.get("CancellationReasons", ())
-    return code == "ConditionalCheckFailedException" or (
-        code == "TransactionCanceledException"
-        and any(reason.get("Code") == "ConditionalCheckFailed" for reason in reasons)
-    )
+    codes = {error.response["Error"]["Code"], *(reason.get("Code") for reason in reasons)}
+    return not codes.isdisjoint(OVERTAKEN)
 
 
 def _record_key(image_id: str) -> dict[str, Any]:

@@ -152,6 +152,9 @@ def _mega(pixels: int) -> str:
     return f"{pixels / 1e6:.4g}" if pixels < 1e7 else f"{pixels / 1e6:,.0f}"  # noqa: PLR2004
 
 
+_CURE = "it may have been cut off: save or export it anew and upload it again"
+
+
 @contextmanager
 def decoding(trouble: str) -> Iterator[None]:
     """Turns whatever a decoder raises into CorruptImage, and want of memory into TooManyPixels.
@@ -169,6 +172,6 @@ def decoding(trouble: str) -> Iterator[None]:
             "function more memory"
         ) from error
     except UnidentifiedImageError as error:
-        raise CorruptImage(f"{trouble}: its header is broken") from error
+        raise CorruptImage(f"{trouble}, {_CURE} (its header is broken)") from error
     except Exception as error:
-        raise CorruptImage(f"{trouble}: {error}") from error
+        raise CorruptImage(f"{trouble}, {_CURE} ({error})") from error

@@ -1,5 +1,6 @@
 """What a client has sent, as the use cases want it. Raises InvalidRequest that says what to do."""
 
+import json
 import unicodedata
 from collections.abc import Mapping
 from contextlib import suppress
@@ -9,7 +10,7 @@ from typing import Any, cast
 from urllib.parse import unquote
 from uuid import uuid4
 
-from chalice.app import BadRequestError, Request
+from chalice.app import Request
 
 from chalicelib.config import UPLOADS_PREFIX, Settings
 from chalicelib.errors import InvalidRequest, PayloadTooLarge
@@ -61,6 +62,13 @@ def upload_of(request: Request, settings: Settings) -> Upload:
         raise InvalidRequest(
             "Send the picture itself as the body, not a form: `curl --data-binary @cat.jpg`."
         )
+    event = request.to_original_event()
+    if isinstance(event.get("body"), str) and not event.get("isBase64Encoded"):
+        # API Gateway hands what it does not know to be binary over as text, beyond repair.
+        raise InvalidRequest(
+            f"A body of type {media_type!r:.80} does not get through the API unharmed: "
+            "send it as image/jpeg, image/png, … or application/octet-stream."
+        )
     body = cast("bytes", request.raw_body)
     if not body:
         raise InvalidRequest(
@@ -95,8 +103,8 @@ def _fetched(wish: Mapping[str, Any], settings: Settings) -> Upload:
 
 def _json_of(request: Request) -> Mapping[str, Any]:
     try:
-        wish = request.json_body
-    except BadRequestError as error:
+        wish = json.loads(request.raw_body)
+    except ValueError as error:
         raise InvalidRequest("The body says it is JSON, but cannot be read as JSON.") from error
     if not isinstance(wish, dict):
         raise InvalidRequest('JSON has to be an object: {"url": "https://…", "name": "cat.jpg"}.')
@@ -158,6 +166,7 @@ def query_of(request: Request) -> Query:
     parameters = request.query_params
     values: Mapping[str, str] = parameters or {}
     labels = tuple(parameters.getlist("label")) if parameters and "label" in parameters else ()
+    labels = tuple(label for label in labels if label)
     status = values.get("status")
     if status and status.upper() not in SHOWN_STATUSES:
         raise InvalidRequest(f"status {status!r:.40} is none of {', '.join(SHOWN_STATUSES)}.")
@@ -172,7 +181,7 @@ def query_of(request: Request) -> Query:
         limit=int(limit),
         cursor=values.get("cursor") or None,
         status=ImageStatus(status.upper()) if status else None,
-        labels=tuple(label for label in labels if label),
+        labels=labels,
         min_confidence=_number(values, "min_confidence", 0, 100, 0),
     )
 
@@ -185,6 +194,7 @@ def _number(
         value = float(text)
     except ValueError:
         value = least - 1
+    value = round(value, 2)  # DynamoDB takes no number as small as a float can be
     if not least <= value <= most:
         raise InvalidRequest(f"{name} is a number from {least} to {most}, not {text!r:.40}.")
     return value

@@ -1,4 +1,4 @@
-"""Through the running local cloud, each function under its own role: upload in, result out."""
+"""Through the running local cloud, each triggered function under its own role."""
 
 import json
 import time

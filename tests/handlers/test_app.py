@@ -350,6 +350,24 @@ def test_form_is_refused(services: FakeServices) -> None:
     assert services.uploads.calls == []
 
 
+def test_body_that_came_as_text_is_refused(services: FakeServices) -> None:
+    """API Gateway hands over as text, with bytes lost, what is of no type it knows as binary."""
+    event = {
+        "requestContext": {"httpMethod": "POST", "resourcePath": "/images", "path": "/images"},
+        "headers": {"content-type": "image/x-odd"},
+        "multiValueQueryStringParameters": None,
+        "pathParameters": {},
+        "stageVariables": None,
+        "body": PICTURE.decode(errors="replace"),
+        "isBase64Encoded": False,
+    }
+    answer: Any = app.app(event, SimpleNamespace())
+
+    assert answer["statusCode"] == 400
+    assert "image/jpeg" in json.loads(answer["body"])["detail"]
+    assert services.uploads.calls == []
+
+
 def test_too_large_body_is_refused(services: FakeServices) -> None:
     """413 names both sizes and the way that is left."""
     response = request("POST", "/images?name=cat.jpg", bytes(4_500_001))
@@ -570,7 +588,8 @@ def test_links_work_under_any_base_path(services: FakeServices, base: str) -> No
             "multiValueQueryStringParameters": None,
             "pathParameters": parameters,
             "stageVariables": None,
-            "body": "picture",
+            "body": base64.b64encode(PICTURE).decode(),
+            "isBase64Encoded": True,
         }
         return app.app(event, SimpleNamespace())
 

@@ -320,7 +320,15 @@ function share(upload) {
 
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 
-const nameIn = (url) => decodeURI(URL.parse?.(url)?.pathname.split("/").at(-1) ?? "");
+/** The last part of a URL's path, as it stands where it cannot be decoded (`100%.jpg`). */
+function nameIn(url) {
+  const name = URL.parse?.(url)?.pathname.split("/").at(-1) ?? "";
+  try {
+    return decodeURI(name);
+  } catch {
+    return name;
+  }
+}
 
 /** `cat (2).jpg` after `cat.jpg`, `cat (3).jpg` after that. */
 export function otherName(name) {
