@@ -221,7 +221,6 @@ def race(catalog: Catalog, rivals: Sequence[Image], previous: Image | None) -> l
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
-        ("TransactionCanceledException", "TransactionConflict"),
         ("TransactionCanceledException", "ThrottlingError"),
         ("ProvisionedThroughputExceededException", None),
     ],
@@ -229,12 +228,25 @@ def race(catalog: Catalog, rivals: Sequence[Image], previous: Image | None) -> l
 def test_trouble_that_passes_is_no_stale_revision(
     catalog: Catalog, code: str, reason: str | None
 ) -> None:
-    """Only a failed condition is converted; anything else goes through as it is."""
+    """Only what tells of somebody faster is converted; anything else goes through as it is."""
     reasons = {"CancellationReasons": [{"Code": "None"}, {"Code": reason}]} if reason else {}
     with Stubber(catalog.client) as stub:
         stub.add_client_error("transact_write_items", code, modeled_fields=reasons)
 
         with pytest.raises(ClientError, match=code):
+            catalog.save(image(0, Label("Cat", 90)), previous=None)
+
+
+@pytest.mark.parametrize("reason", ["ConditionalCheckFailed", "TransactionConflict"])
+def test_whoever_meets_another_write_reads_again(catalog: Catalog, reason: str) -> None:
+    """A write that was overtaken, and one that meets another just now, have to start again."""
+    reasons = {"CancellationReasons": [{"Code": reason}]}
+    with Stubber(catalog.client) as stub:
+        stub.add_client_error(
+            "transact_write_items", "TransactionCanceledException", modeled_fields=reasons
+        )
+
+        with pytest.raises(StaleRevision):
             catalog.save(image(0, Label("Cat", 90)), previous=None)
 
 

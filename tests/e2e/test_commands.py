@@ -154,3 +154,25 @@ def test_busy_port_is_one_clear_line(tmp_path: Path) -> None:
     assert ran.stderr.count("\n") == 1
     assert str(port) in ran.stderr
     assert "API_PORT" in ran.stderr
+
+
+def test_two_clouds_never_share_a_state_folder(tmp_path: Path) -> None:
+    """A second one on the same folder is refused in one line, and the first goes on unharmed."""
+    with running(free_port(), free_port(), tmp_path) as api:
+        ports = ("--api-port", str(free_port()), "--cloud-port", str(free_port()))
+        ran = subprocess.run(
+            command("run", "--state", str(tmp_path), *ports),
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+        assert (ran.returncode, ran.stderr.count("\n")) == (1, 1)
+        upload = Request(f"{api}/images?name=first.jpg", saved(photo(320, 240)), method="POST")
+        with urlopen(upload, timeout=TIMEOUT_S) as answer:
+            assert answer.status == 202
+        deadline = time.monotonic() + TIMEOUT_S
+        while not completed(api, "first.jpg"):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)

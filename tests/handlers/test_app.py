@@ -339,6 +339,13 @@ def test_empty_body_is_refused(services: FakeServices) -> None:
     assert services.uploads.calls == []
 
 
+def test_tiny_confidence_is_any_confidence(services: FakeServices) -> None:
+    """A float too small for DynamoDB's numbers reaches it as none."""
+    uploaded(services)
+
+    assert get("/images?label=cat&min_confidence=1e-300").status_code == 200
+
+
 def test_form_is_refused(services: FakeServices) -> None:
     """A form would be stored with its boundaries and fail later; the answer says what to send."""
     form = b"--x\r\nContent-Disposition: form-data; name=file\r\n\r\nbytes\r\n--x--\r\n"

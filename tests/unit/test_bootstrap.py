@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from chalicelib import bootstrap
 from chalicelib.bootstrap import Services
 from chalicelib.config import read_settings
-from chalicelib.model import Limits
+from chalicelib.model import Limits, OutputFormat, Rendition
 from chalicelib.pipeline import Recipe
 
 SETTINGS = read_settings(
@@ -130,3 +131,19 @@ def test_process_has_one_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         bootstrap.settings.cache_clear()
         bootstrap.services.cache_clear()
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1", "eu-central-1"])
+def test_links_are_signed_for_the_bucket_s_region(
+    monkeypatch: pytest.MonkeyPatch, region: str
+) -> None:
+    """With SigV4, which newer buckets ask for, and to the regional host, which never redirects."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", region)
+    rendition = Rendition("small", "web/x/small.jpg", OutputFormat.JPEG, 64, 64, 1)
+
+    url = urlsplit(Services(SETTINGS).renditions.url(rendition, 60))
+
+    assert "X-Amz-Algorithm=AWS4-HMAC-SHA256" in url.query
+    suffix = "s3.amazonaws.com" if region == "us-east-1" else f"s3.{region}.amazonaws.com"
+    assert url.netloc == f"derived.{suffix}"

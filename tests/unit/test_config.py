@@ -196,3 +196,17 @@ def test_every_setting_says_what_it_is() -> None:
     """Documentation is made of these sentences."""
     for setting in fields(Settings):
         assert setting.metadata["about"].endswith("."), setting.name
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("FETCH_ALLOWED_NETWORKS", "10.0.0.0/8 nonsense"),
+        ("RENDITIONS", "small 64x64 fit cover"),
+        ("RENDITIONS", "small 64x64 jpeg webp"),
+    ],
+)
+def test_contradictions_are_found_at_the_start(variable: str, text: str) -> None:
+    """A network that is none, or two modes of one rendition, is named by its variable."""
+    with pytest.raises(SettingsError, match=variable):
+        read(**{variable: text})

@@ -232,6 +232,27 @@ def test_event_that_is_faster_than_the_submission_counts(services: FakeServices)
     assert services.queue.sent == [image.original]
 
 
+def test_submission_beside_a_removal_is_answered_as_queued(services: FakeServices) -> None:
+    """The removal of what was there before may be recorded meanwhile: the new image still waits."""
+    complete(services)
+    removed = services.uploads.remove(KEY)
+    services.uploads.before("put", lambda: pipeline.remove(removed, services))
+
+    answered = submit(services, OTHER)
+
+    assert answered.status is ImageStatus.QUEUED
+    pipeline.register(services.uploads.created(KEY), services)
+    assert recorded(services).original.version_id == answered.original.version_id
+
+
+def test_folder_marker_is_no_image(services: FakeServices) -> None:
+    """The empty object that the S3 console makes for a folder is passed over."""
+    pipeline.register(services.uploads.upload("uploads/holiday/", b""), services)
+
+    assert services.catalog.records == {}
+    assert services.queue.sent == []
+
+
 def test_clash_overwrites_nothing(services: FakeServices) -> None:
     """A key that is in use is refused, and neither object nor record changes."""
     original = complete(services)
