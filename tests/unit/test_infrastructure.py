@@ -1,5 +1,6 @@
 """What the template, the stages and the app promise each other."""
 
+import ast
 import json
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
@@ -287,3 +288,19 @@ def test_only_lambda_takes_the_roles() -> None:
         [trust] = role["AssumeRolePolicyDocument"]["Statement"]
         assert trust["Principal"] == {"Service": "lambda.amazonaws.com"}, name
         assert trust["Action"] == "sts:AssumeRole", name
+
+
+def test_the_app_only_delegates() -> None:
+    """app.py, which import-linter cannot see, knows neither AWS nor Pillow."""
+    tree = ast.parse((PROJECT / "app.py").read_text())
+    imported = {
+        node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+    } | {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    foreign = ("boto3", "botocore", "PIL", "chalicelib.aws", "chalicelib.imaging")
+    assert [name for name in imported if name.startswith(foreign)] == []
+    assert "chalicelib.bootstrap" in imported
