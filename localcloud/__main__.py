@@ -26,6 +26,7 @@ def main() -> int:
     runs.add_argument("--state", type=Path, default=PROJECT / ".localcloud")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)  # a shell has it ignored in what it runs behind
     try:
         if options.command == "demo":
             images = options.images or demo.split_paths(os.environ.get("IMAGES", ""))
