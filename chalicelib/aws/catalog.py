@@ -48,6 +48,8 @@ UNCHANGED = "revision = :revision"  # nobody has written since it was read
 POSITION = r"[^#]+#[a-z2-7]{26}"
 """Of an image in a list. Nothing else may become a key: DynamoDB refuses those over 1 KB."""
 
+LATEST = ":"  # sorts behind every position: they begin with the digits of a year
+
 OVERTAKEN = (
     "ConditionalCheckFailedException",
     "TransactionConflictException",
@@ -112,13 +114,9 @@ class Catalog:
     ) -> Page:
         """A page of all images, or of those in one status."""
         index = "listing" if status is None else "listing_by_status"
-        lists = [
-            self._descending(
-                f"{status}#{shard}" if status else str(shard), index, "listed_at", limit, cursor
-            )
-            for shard in range(SHARDS)
-        ]
-        return self._page(lists, limit)
+        query = _newest_first(cursor, index) | {"Limit": limit + 1}
+        partitions = [f"{status}#{shard}" if status else str(shard) for shard in range(SHARDS)]
+        return self._page(query, partitions, limit)
 
     def labelled(
         self,
@@ -128,58 +126,30 @@ class Catalog:
         min_confidence: float = 0,
     ) -> Page:
         """A page of the completed images that have all these labels, in whatever case."""
-        first, *others = [label.casefold() for label in labels]
-        lists = [
-            self._descending(
-                _label_partition(first, shard),
-                None,
-                "sk",
-                limit,
-                cursor,
-                having=dict.fromkeys((first, *others), min_confidence),
-            )
-            for shard in range(SHARDS)
-        ]
-        return self._page(lists, limit)
+        names = [label.casefold() for label in labels]
+        query = _newest_first(cursor)  # no Limit: it would count what the filter drops
+        tests = []
+        for number, name in enumerate(dict.fromkeys(names)):
+            query["ExpressionAttributeNames"][f"#label{number}"] = name
+            tests.append(f"confidences.#label{number} >= :least")
+        query["ExpressionAttributeValues"][":least"] = {"N": str(min_confidence)}
+        query["FilterExpression"] = " AND ".join(tests)
+        partitions = [_label_partition(names[0], shard) for shard in range(SHARDS)]
+        return self._page(query, partitions, limit)
 
-    def _page(self, lists: Sequence[Iterator[str]], limit: int) -> Page:
+    def _page(self, query: dict[str, Any], partitions: Sequence[str], limit: int) -> Page:
+        """A page merged from the same query of each partition."""
+        lists = [self._positions(query, partition) for partition in partitions]
         positions = list(islice(heapq.merge(*lists, reverse=True), limit + 1))
         page = positions[:limit]
         images = self._records([position.rpartition("#")[2] for position in page])
         return Page(images, _cursor_of(page[-1]) if len(positions) > limit else None)
 
-    def _descending(  # noqa: PLR0917
-        self,
-        partition: str,
-        index: str | None,
-        sort_key: str,
-        limit: int,
-        cursor: str | None,
-        having: Mapping[str, float] | None = None,
-    ) -> Iterator[str]:
+    def _positions(self, query: dict[str, Any], partition: str) -> Iterator[str]:
         """Positions (``<uploaded at>#<image id>``) of one partition, newest first, lazily."""
-        query: dict[str, Any] = {
-            "TableName": self.table,
-            "KeyConditionExpression": "#partition = :partition",
-            "ExpressionAttributeNames": {"#partition": index or "pk"},
-            "ExpressionAttributeValues": {":partition": {"S": partition}},
-            "ScanIndexForward": False,
-        }
-        if index:
-            query["IndexName"] = index
-        if cursor:
-            query["KeyConditionExpression"] += " AND #sort < :before"
-            query["ExpressionAttributeNames"]["#sort"] = sort_key
-            query["ExpressionAttributeValues"][":before"] = {"S": _position_of(cursor)}
-        if having:
-            tests = []
-            for number, (label, confidence) in enumerate(having.items()):
-                query["ExpressionAttributeNames"][f"#label{number}"] = label
-                query["ExpressionAttributeValues"][f":least{number}"] = {"N": str(confidence)}
-                tests.append(f"confidences.#label{number} >= :least{number}")
-            query["FilterExpression"] = " AND ".join(tests)
-        else:  # it would count what the filter drops
-            query["Limit"] = limit + 1
+        sort_key = query["ExpressionAttributeNames"]["#sort"]
+        values = query["ExpressionAttributeValues"] | {":partition": {"S": partition}}
+        query = query | {"TableName": self.table, "ExpressionAttributeValues": values}
         while True:
             answer = self.client.query(**query)
             yield from (entry[sort_key]["S"] for entry in answer["Items"])
@@ -203,6 +173,24 @@ class Catalog:
             for image_id in image_ids
             if image_id in found and found[image_id].status is not ImageStatus.DELETED
         )
+
+
+def _newest_first(cursor: str | None, index: str | None = None) -> dict[str, Any]:
+    """What the queries of a page have in common: an index or the table, and where it begins.
+
+    DynamoDB refuses a name that no expression uses, so that the first page, too, is bounded:
+    every position is below ``LATEST``.
+    """
+    query: dict[str, Any] = {
+        "KeyConditionExpression": "#partition = :partition AND #sort < :before",
+        "ExpressionAttributeNames": {
+            "#partition": index or "pk",
+            "#sort": "listed_at" if index else "sk",
+        },
+        "ExpressionAttributeValues": {":before": {"S": _position_of(cursor) if cursor else LATEST}},
+        "ScanIndexForward": False,
+    }
+    return query | {"IndexName": index} if index else query
 
 
 def _condition_failed(error: ClientError) -> bool:
