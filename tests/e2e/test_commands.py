@@ -23,6 +23,18 @@ def command(*words: str) -> list[str]:
     return [sys.executable, "-m", "localcloud", *words]
 
 
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    """A command to its end, whatever its exit status."""
+    return subprocess.run(
+        command(*words),
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
 def test_demo_reports_good_and_bad_files_alike(tmp_path: Path) -> None:
     """Every file has its entry; renditions are on disk; one that failed makes the exit status 1."""
     pictures = tmp_path / "my pictures"
@@ -31,14 +43,7 @@ def test_demo_reports_good_and_bad_files_alike(tmp_path: Path) -> None:
     (pictures / "bad.jpg").write_text("no picture")
     result = tmp_path / "result.json"
 
-    ran = subprocess.run(
-        command("demo", "--json", str(result), "--out", str(tmp_path / "out"), str(pictures)),
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    ran = run("demo", "--json", str(result), "--out", str(tmp_path / "out"), str(pictures))
 
     assert ran.returncode == 1, ran.stderr
     assert "1 of 2 completed" in ran.stdout
@@ -69,14 +74,7 @@ def test_demo_reports_good_and_bad_files_alike(tmp_path: Path) -> None:
 
 def test_demo_without_a_file_says_so(tmp_path: Path) -> None:
     """An empty folder is an exit status of 2 and one line."""
-    ran = subprocess.run(
-        command("demo", str(tmp_path)),
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    ran = run("demo", str(tmp_path))
     assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
 
 
@@ -142,14 +140,7 @@ def test_busy_port_is_one_clear_line(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        ran = subprocess.run(
-            command("run", "--state", str(tmp_path), "--api-port", str(port)),
-            cwd=PROJECT,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
+        ran = run("run", "--state", str(tmp_path), "--api-port", str(port))
     assert ran.returncode == 1
     assert ran.stderr.count("\n") == 1
     assert str(port) in ran.stderr
@@ -160,14 +151,7 @@ def test_two_clouds_never_share_a_state_folder(tmp_path: Path) -> None:
     """A second one on the same folder is refused in one line, and the first goes on unharmed."""
     with running(free_port(), free_port(), tmp_path) as api:
         ports = ("--api-port", str(free_port()), "--cloud-port", str(free_port()))
-        ran = subprocess.run(
-            command("run", "--state", str(tmp_path), *ports),
-            cwd=PROJECT,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
+        ran = run("run", "--state", str(tmp_path), *ports)
         assert (ran.returncode, ran.stderr.count("\n")) == (1, 1)
         upload = Request(f"{api}/images?name=first.jpg", saved(photo(320, 240)), method="POST")
         with urlopen(upload, timeout=TIMEOUT_S) as answer:
