@@ -112,7 +112,7 @@ class LocalCloud:
         """A boto3 client of this cloud, whatever account the environment names."""
         rekognition = service == "rekognition"
         return boto3.Session().client(
-            service,  # type: ignore[call-overload]
+            service,  # type: ignore[call-overload] - its stubs know literals alone
             endpoint_url=self.rekognition_url if rekognition else self.endpoint,
             region_name=REGION,
             aws_access_key_id="test",
@@ -123,7 +123,7 @@ class LocalCloud:
     def __enter__(self) -> Self:
         try:
             self._start()
-        except BaseException:
+        except BaseException:  # Ctrl-C, too, must leave nothing running
             self.stop()
             raise
         return self
