@@ -112,7 +112,7 @@ class LocalCloud:
         """A boto3 client of this cloud, whatever account the environment names."""
         rekognition = service == "rekognition"
         return boto3.Session().client(
-            service,  # type: ignore[call-overload] - its stubs know literals alone
+            service,  # type: ignore[call-overload]  # its stubs know literals alone
             endpoint_url=self.rekognition_url if rekognition else self.endpoint,
             region_name=REGION,
             aws_access_key_id="test",
