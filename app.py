@@ -4,12 +4,22 @@ import logging
 from datetime import timedelta
 from typing import Any, cast
 
-from chalice.app import Chalice, IAMAuthorizer, Request, Response, S3Event, SQSEvent
+from chalice.app import (
+    Chalice,
+    CloudWatchEvent,
+    IAMAuthorizer,
+    Rate,
+    Request,
+    Response,
+    S3Event,
+    SQSEvent,
+)
 
-from chalicelib import pipeline
+from chalicelib import pipeline, worker
 from chalicelib.bootstrap import services, settings
 from chalicelib.config import UPLOADS_PREFIX
 from chalicelib.messages import object_events, work_messages
+from chalicelib.sweep import enqueue_strays
 from chalicelib.web.page import front_page, static_file
 from chalicelib.web.problems import problems
 from chalicelib.web.requests import UPLOAD_TYPES, base_of, image_ids_of, query_of, upload_of
@@ -46,9 +56,16 @@ def handle_removal(event: S3Event) -> None:
     maximum_concurrency=settings().maximum_concurrency,
 )
 def process_images(event: SQSEvent) -> None:
-    lease = timedelta(milliseconds=cast("Any", event.context).get_remaining_time_in_millis())
-    messages = work_messages(event.to_dict())
-    pipeline.process_batch(messages, lease, settings().images_in_flight, services())
+    worker.process_batch(work_messages(event.to_dict()), time_left(event), services())
+
+
+@app.schedule(Rate(1, unit=Rate.HOURS))
+def sweep(event: CloudWatchEvent) -> None:
+    enqueue_strays(UPLOADS_PREFIX, time_left(event), services())
+
+
+def time_left(event: SQSEvent | CloudWatchEvent) -> timedelta:
+    return timedelta(milliseconds=cast("Any", event.context).get_remaining_time_in_millis())
 
 
 # ── REST ─────────────────────────────────────────────────────────────────────────────────────────
@@ -86,6 +103,12 @@ def show_image(image_id: str) -> dict[str, Any]:
 @problems
 def delete_image(image_id: str) -> Response:
     return accepted(pipeline.delete(image_id, services()), base_of(request()))
+
+
+@app.route("/images/{image_id}/reprocess", methods=["POST"], authorizer=authorizer)
+@problems
+def reprocess_image(image_id: str) -> Response:
+    return accepted(pipeline.reprocess(image_id, services()), base_of(request()))
 
 
 @app.route("/images/{image_id}/status", methods=["GET"], authorizer=authorizer)

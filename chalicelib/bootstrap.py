@@ -20,7 +20,8 @@ from chalicelib.aws.queue import WorkQueue
 from chalicelib.aws.recognition import Recognizer
 from chalicelib.aws.storage import Renditions, Uploads
 from chalicelib.config import Settings, read_settings
-from chalicelib.pipeline import Recipe, utc_now
+from chalicelib.pipeline import utc_now
+from chalicelib.services import Patience, Recipe
 
 CONNECT_TIMEOUT_S = 2
 READ_TIMEOUT_S = 7
@@ -75,10 +76,19 @@ class Services:
     @cached_property
     def recipe(self) -> Recipe:
         return Recipe(
+            version=self.settings.recipe_version,
             specs=self.settings.renditions,
             limits=self.settings.limits,
             background=self.settings.background,
             keep_gps=self.settings.keep_gps,
+        )
+
+    @cached_property
+    def patience(self) -> Patience:
+        return Patience(
+            in_flight=self.settings.images_in_flight,
+            max_receives=self.settings.max_receive_count,
+            retry_delay_s=self.settings.retry_delay_s,
         )
 
     def _client(self, service: str) -> Any:

@@ -7,7 +7,14 @@ from ipaddress import ip_network
 from typing import Any
 
 from chalicelib.errors import SettingsError
-from chalicelib.model import Limits, OutputFormat, RenditionSpec, ResizeMode
+from chalicelib.model import (
+    PIPELINE_VERSION,
+    Limits,
+    OutputFormat,
+    RenditionSpec,
+    ResizeMode,
+    digest,
+)
 
 UPLOADS_PREFIX = "uploads/"
 """Where originals live in the uploads bucket. Only keys under it trigger the pipeline."""
@@ -134,6 +141,11 @@ class Settings:
     table_name: str = _setting(str, "DynamoDB table of the catalog.")
     work_queue_url: str = _setting(str, "URL of the SQS queue between upload and processing.")
     topic_arn: str = _setting(str, "SNS topic that finished and failed images are announced on.")
+    max_receive_count: int = _setting(
+        parse_count,
+        "How often a message of the work queue is received before it goes to the dead-letter "
+        "queue; the queue's own redrive policy.",
+    )
     renditions: tuple[RenditionSpec, ...] = _setting(
         parse_renditions,
         "What is made of each original; see [Renditions](#renditions).",
@@ -151,9 +163,9 @@ class Settings:
     )
     max_side: int = _setting(parse_count, "Longest side of an original, in pixels.", "20000")
     max_labels: int = _setting(
-        # A transaction of DynamoDB takes 100 items: the record, and one for each label.
-        count_within(1, 90),
-        "Most labels asked of Rekognition per image, up to 90.",
+        # A transaction of DynamoDB takes 100 items: the record, an entry and a count per label.
+        count_within(1, 49),
+        "Most labels asked of Rekognition per image, up to 49.",
         "20",
     )
     min_confidence: float = _setting(
@@ -177,7 +189,13 @@ class Settings:
         "10",
     )
     images_in_flight: int = _setting(
-        parse_count, "Images of one batch worked on side by side; bounds the memory.", "2"
+        parse_count, "Images of one batch decoded side by side; bounds the memory.", "2"
+    )
+    retry_delay_s: int = _setting(
+        count_within(0, 900),
+        "Seconds until what failed is tried again, up to 900; four times as many each further "
+        "time, up to an hour.",
+        "30",
     )
     api_auth: str = _setting(
         parse_auth,
@@ -194,6 +212,18 @@ class Settings:
     @property
     def limits(self) -> Limits:
         return Limits(max_bytes=self.max_bytes, max_pixels=self.max_pixels, max_side=self.max_side)
+
+    @property
+    def recipe_version(self) -> str:
+        """Changes when the same original would give another result.
+
+        The pipeline's version, and a digest of the settings that shape a result.
+        """
+        shaping = (
+            *(self.renditions, self.background, self.keep_gps),
+            *(self.max_labels, self.min_confidence, self.image_properties),
+        )
+        return f"{PIPELINE_VERSION}-{digest(repr(shaping))[:6]}"
 
     @property
     def work_queue_name(self) -> str:

@@ -18,14 +18,17 @@
     │   ├── PayloadTooLarge         payload_too_large · 413
     │   └── UnfetchableUrl          unfetchable_url · 422
     ├── StaleRevision           the record has changed since it was read
-    ├── LeaseHeld               another worker is at this version; the message has to come back
+    ├── NotNow                  nothing is wrong with the image; the message has to come back
+    │   ├── LeaseHeld               another worker is at this version
+    │   ├── OutOfTime               the invocation ends before the image would be done
+    │   └── Throttled               Rekognition takes no more calls for now
     ├── OriginalGone            the object is no longer in the uploads bucket
     ├── MalformedMessage        a queue brought something that this pipeline did not write
     ├── SettingsError           the environment is incomplete or contradictory
     └── BatchFailed             some messages of a batch have to come back
 
-Anything else (a throttled call, a broken connection, a bug) is left as it is: the message comes
-back after its visibility timeout and, after enough receives, goes to the dead-letter queue.
+Anything else (an outage, a broken connection, a bug) is left as it is: the message comes back after
+a growing delay and, after enough receives, goes to the dead-letter queue.
 """
 
 from collections.abc import Sequence
@@ -118,8 +121,28 @@ class StaleRevision(PipelineError):
     code = "stale_revision"
 
 
-class LeaseHeld(PipelineError):
+class NotNow(PipelineError):
+    """It is not the image's fault, so however often this happens, it is not given up."""
+
+    code = "not_now"
+
+
+class LeaseHeld(NotNow):
+    """``until`` is when the lease ends, and the time to come back."""
+
     code = "lease_held"
+
+    def __init__(self, message: str, until: str) -> None:
+        super().__init__(message)
+        self.until = until
+
+
+class OutOfTime(NotNow):
+    code = "out_of_time"
+
+
+class Throttled(NotNow):
+    code = "throttled"
 
 
 class OriginalGone(PipelineError):
@@ -143,3 +166,18 @@ class BatchFailed(PipelineError):
         reasons = "; ".join(f"{type(failure).__name__}: {failure}" for failure in failures)
         super().__init__(f"{len(failures)} of {total} messages failed: {reasons}")
         self.failures = tuple(failures)
+
+
+def reason_of(error: BaseException) -> str:
+    """What went wrong in a few words that may be shown to anybody.
+
+    An AWS error's own message may hold ARNs, bucket names and URLs, so only its code and the
+    operation are told; the log has the rest.
+    """
+    if isinstance(error, PipelineError):
+        return str(error)
+    answer = getattr(error, "response", None)
+    if isinstance(answer, dict) and "Error" in answer:
+        operation = getattr(error, "operation_name", "a call")
+        return f"{operation} was answered with {answer['Error'].get('Code', 'an error')}"
+    return type(error).__name__

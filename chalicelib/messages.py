@@ -67,8 +67,23 @@ def object_events(event: Mapping[str, Any]) -> Iterator[ObjectEvent]:
 
 
 @dataclass(frozen=True, slots=True)
+class Recheck:
+    """Ask to look at a key, and to make the record agree with what S3 holds there."""
+
+    recheck: str
+
+    @property
+    def key(self) -> str:
+        return self.recheck
+
+
+Work = Original | Recheck
+"""What a message of the work queue asks for: to process a version, or to look at a key."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkMessage:
-    """One message of the work queue: process this version of this object."""
+    """One message of the work queue, and how often it has been received, this time included."""
 
     message_id: str
     receipt_handle: str
@@ -76,16 +91,24 @@ class WorkMessage:
     receive_count: int
 
     @property
-    def original(self) -> Original:
+    def work(self) -> Work:
         """Raises MalformedMessage when the body is not what ``encode_work`` writes."""
-        try:
-            return from_plain(Original, json.loads(self.body))
-        except (ValueError, TypeError) as error:
-            raise MalformedMessage(f"This is no work message: {self.body:.200}") from error
+        return decode_work(self.body)
 
 
-def encode_work(original: Original) -> str:
-    return json.dumps(to_plain(original))
+def encode_work(work: Work) -> str:
+    return json.dumps(to_plain(work))
+
+
+def decode_work(body: str) -> Work:
+    """Raises MalformedMessage when the body is not what ``encode_work`` writes."""
+    try:
+        members = json.loads(body)
+        if "recheck" in members:
+            return from_plain(Recheck, members)
+        return from_plain(Original, members)
+    except (ValueError, TypeError) as error:
+        raise MalformedMessage(f"This is no work message: {body:.200}") from error
 
 
 def work_messages(event: Mapping[str, Any]) -> list[WorkMessage]:

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 PIPELINE_VERSION = "1"
-"""Raise it when the same original would give other renditions, labels or metadata."""
+"""Raise it when the same original, with the same settings, would give another result."""
+
+RETRIES_EXHAUSTED = "retries_exhausted"
+"""The code of an image that was given up although nothing may be wrong with it."""
 
 
 class ImageStatus(StrEnum):
@@ -212,7 +215,10 @@ class Recognition:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an image ended ``FAILED``: a stable code, and a sentence a person can act on."""
+    """Why an image ended ``FAILED``: a stable code, and a sentence a person can act on.
+
+    With the code ``RETRIES_EXHAUSTED`` trying again may help; with any other it does not.
+    """
 
     code: str
     message: str
@@ -223,7 +229,8 @@ class Original:
     """One version of an uploaded object.
 
     ``sequencer`` orders the events of one key; it is left-padded with zeros, so that it compares
-    as a string (S3 event message structure), and empty when no event has told it yet.
+    as a string (S3 event message structure). It is empty where S3 itself was asked and no event
+    has told it yet.
     """
 
     key: str
@@ -243,15 +250,21 @@ class Image:
     """The record of one image.
 
     ``revision`` grows with every write and is the fencing token: a write that names the revision
-    it has read cannot undo what happened since. ``announced`` tells whether the present final
-    status has been published. ``superseded`` names the stored renditions of a replaced version,
-    which go away once the new ones are in place.
+    it has read cannot undo what happened since. ``attempt`` grows with every worker that takes
+    the image on, whichever version; renditions are stored under it, so that no worker overwrites
+    or deletes what a later one has stored. ``lost`` counts the attempts in a row that ended without
+    a word, the one under way included. ``announced`` tells whether the present final status has
+    been published.
+
+    While an image is processed again, it keeps what it had until the new is in place.
     """
 
     original: Original
     status: ImageStatus
-    revision: int
     updated_at: str
+    revision: int = 0
+    attempt: int = 0
+    lost: int = 0
     processed_at: str | None = None
     lease_until: str | None = None
     pipeline_version: str | None = None
@@ -260,12 +273,21 @@ class Image:
     renditions: tuple[Rendition, ...] = ()
     recognition: Recognition = Recognition()
     failure: Failure | None = None
-    superseded: tuple[str, ...] = ()
     announced: bool = False
 
     @property
     def image_id(self) -> str:
         return self.original.image_id
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to do: a final status that has been announced."""
+        return self.status.is_final and self.announced
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether it failed for a reason that may have passed by now."""
+        return self.failure is not None and self.failure.code == RETRIES_EXHAUSTED
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The use cases, in the order in which an image meets them.
+"""What happens to one image, in the order in which it meets it.
 
 A record is only ever written as it was read (``Catalog.save`` refuses otherwise), so each step
 reads, decides, writes, and starts again when somebody was faster. What has to happen after a
@@ -9,113 +9,37 @@ run again makes right what is missing.
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from chalicelib.errors import (
-    BatchFailed,
     ImageNotFound,
     LeaseHeld,
     OriginalGone,
     PermanentError,
     StaleRevision,
+    reason_of,
 )
-from chalicelib.messages import (
-    Announcement,
-    ObjectEvent,
-    WorkMessage,
-    announcement_of,
-    printable,
-    timestamp,
-)
+from chalicelib.messages import ObjectEvent, announcement_of, printable, timestamp
 from chalicelib.model import (
-    PIPELINE_VERSION,
+    RETRIES_EXHAUSTED,
+    Description,
     Failure,
     Image,
     ImageStatus,
-    Limits,
     Original,
     Page,
     Query,
-    Recognition,
-    RenderedImage,
-    Rendition,
-    RenditionSpec,
+    Rendered,
     image_id_of,
 )
+from chalicelib.services import Services
 
 logger = logging.getLogger("image-pipeline")
 
-
-class Uploads(Protocol):
-    def get(self, original: Original, max_bytes: int) -> bytes: ...
-    def current(self, key: str) -> Original | None: ...
-    def put(self, key: str, body: bytes, content_type: str, filename: str) -> tuple[str, str]: ...
-    def delete(self, key: str) -> None: ...
-
-
-class Renditions(Protocol):
-    def put(
-        self, original: Original, image: RenderedImage, content_type: str, extension: str, now: str
-    ) -> Rendition: ...
-    def delete(self, keys: Sequence[str]) -> None: ...
-    def delete_version(self, original: Original) -> None: ...
-    def all_of(self, image_id: str) -> Sequence[str]: ...
-
-
-class WorkQueue(Protocol):
-    def send(self, original: Original) -> None: ...
-    def delete(self, messages: Sequence[WorkMessage]) -> None: ...
-
-
-class Catalog(Protocol):
-    def get(self, image_id: str) -> Image | None: ...
-    def save(self, image: Image, previous: Image | None) -> None: ...
-    def newest(self, limit: int, cursor: str | None, status: ImageStatus | None) -> Page: ...
-    def labelled(
-        self, labels: Sequence[str], limit: int, cursor: str | None, min_confidence: float
-    ) -> Page: ...
-
-
-class Recognizer(Protocol):
-    def recognize(self, proxy: bytes) -> Recognition: ...
-
-
-class Topic(Protocol):
-    def publish(self, announcement: Announcement) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What is made of an original, and what an original may be."""
-
-    specs: tuple[RenditionSpec, ...]
-    limits: Limits
-    background: str
-    keep_gps: bool
-
-
-class Services(Protocol):
-    """What the use cases work with. Each is made on first use: a function pays for its own."""
-
-    @property
-    def uploads(self) -> Uploads: ...
-    @property
-    def renditions(self) -> Renditions: ...
-    @property
-    def queue(self) -> WorkQueue: ...
-    @property
-    def catalog(self) -> Catalog: ...
-    @property
-    def recognizer(self) -> Recognizer: ...
-    @property
-    def topic(self) -> Topic: ...
-    @property
-    def recipe(self) -> Recipe: ...
-    @property
-    def clock(self) -> Callable[[], datetime]: ...
+Slot = AbstractContextManager[object]
+"""Held while an image's bytes and pixels are in memory. May raise NotNow instead of opening."""
 
 
 def utc_now() -> datetime:
@@ -131,27 +55,24 @@ def submit(key: str, body: bytes, content_type: str, filename: str, services: Se
     Its record is there when this returns, so that a client can ask for it at once. Raises
     KeyTaken.
     """
-    before = services.catalog.get(image_id_of(key))
     version_id, etag = services.uploads.put(key, body, content_type, filename)
     original = Original(
         key=key,
         version_id=version_id,
         etag=etag,
         size_bytes=len(body),
-        # That of what was there before stays, so that a late event cannot bring it back.
-        sequencer=before.original.sequencer if before else "",
+        sequencer="",
         uploaded_at=timestamp(services.clock()),
     )
 
     def record(image: Image | None) -> Image | None:
-        if image is None or (before and image.original == before.original):
-            return _queued(original, image, services)
-        return None  # the event of this upload was faster, or that of what came after it
+        if image is None:
+            return _queued(original, None, services)
+        return None if _is_of(original, image) else _as_held(original, image, services)
 
     image = _update(original.image_id, record, services)
-    if _is_current(original, image):
-        return image
-    return _queued(original, None, services)  # what was removed before is still being recorded
+    # It may be replaced or removed by now; the client is told of what it has uploaded.
+    return image if _is_current(original, image) else _queued(original, None, services)
 
 
 def register(event: ObjectEvent, services: Services) -> None:
@@ -169,136 +90,216 @@ def register(event: ObjectEvent, services: Services) -> None:
             return _queued(original, None, services)
         if image.original.sequencer >= original.sequencer:
             return None
-        if _is_current(original, image):  # it came over REST, or was reinstated
-            known = replace(image.original, sequencer=original.sequencer)
-            return replace(image, original=known)
-        return _queued(original, image, services)
+        if _is_current(original, image) or image.original.sequencer:
+            return _taken_over(original, image, services)
+        return _as_held(original, image, services)  # which is newer, no event has told yet
 
-    image = _update(original.image_id, record, services)
-    if _is_current(original, image) and image.status is ImageStatus.QUEUED:
-        services.queue.send(original)
-        logger.info("%s %s %s", image.status, image.image_id, printable(original.key))
+    _follow(_update(original.image_id, record, services), services)
+
+
+def remove(event: ObjectEvent, services: Services) -> None:
+    """Take away all that was derived from a removed object, and leave a tombstone.
+
+    The tombstone keeps the removal's sequencer, so that an event of an earlier upload that comes
+    late finds something newer. Where only a version was removed and the key still holds another,
+    that one is the image now.
+    """
+    removal = event.original
+
+    def record(image: Image | None) -> Image | None:
+        if image is not None and image.original.sequencer >= removal.sequencer:
+            return None
+        return _as_held(removal, image, services)
+
+    _follow(_update(removal.image_id, record, services), services)
+
+
+def recheck(key: str, services: Services) -> Image | None:
+    """Make the record of a key agree with what S3 holds there now, whatever events were lost.
+
+    Gives the image where it is recorded. A worker that dies cannot say so: an image at which as
+    many have died as its message is received times is given up here.
+    """
+
+    def record(image: Image | None) -> Image | None:
+        held = services.uploads.current(key)
+        if held is None:
+            if image is None or image.status is ImageStatus.DELETED:
+                return None
+            return _deleted(replace(image.original, sequencer=""), image, services)
+        if image is None or not _is_current(held, image):
+            return _queued(held, image, services)
+        tries = services.patience.max_receives
+        if _is_at_work(image, services) or image.status.is_final or image.lost < tries:
+            return None
+        return _given_up(image, tries, "the worker ended without a word, perhaps out of memory")
+
+    try:
+        image = _update(image_id_of(key), record, services)
+    except ImageNotFound:
+        return None  # neither here nor there
+    if image.status.is_final and not image.announced:
+        _settle(image, services)
+    return image
+
+
+def _follow(image: Image, services: Services) -> None:
+    """What has to happen once an event is recorded."""
+    if image.status is ImageStatus.QUEUED:
+        services.queue.send([image.original])
+        logger.info("%s %s %s", image.status, image.image_id, printable(image.original.key))
+    elif image.status is ImageStatus.DELETED and not image.announced:
+        _settle(image, services)
+
+
+def _as_held(told: Original, image: Image | None, services: Services) -> Image:
+    """The record as S3 has the object now, which is at least as new as what was told of it.
+
+    Asked between reading the record and writing it: what happens to the object after the question
+    has an event of its own yet to come.
+    """
+    held = services.uploads.current(told.key)
+    if held is not None:
+        return _taken_over(replace(held, sequencer=told.sequencer), image, services)
+    return _deleted(told, image, services)
+
+
+def _taken_over(original: Original, image: Image | None, services: Services) -> Image:
+    """The record of this version: as it is but for the sequencer, or of a new version."""
+    if image is not None and _is_current(original, image):
+        return replace(image, original=replace(image.original, sequencer=original.sequencer))
+    return _queued(original, image, services)
+
+
+def _deleted(original: Original, image: Image | None, services: Services) -> Image:
+    """A tombstone. One that has been announced is not announced again."""
+    known = image is not None and image.status is ImageStatus.DELETED and image.announced
+    tombstone = _queued(original, image, services)
+    return replace(tombstone, status=ImageStatus.DELETED, announced=known)
 
 
 # ── processing ───────────────────────────────────────────────────────────────────────────────────
 
 
-def process_batch(
-    messages: Sequence[WorkMessage], lease: timedelta, in_flight: int, services: Services
-) -> None:
-    """Process the images of one SQS batch side by side, ``in_flight`` of them at a time.
-
-    ``lease`` is the time left to this invocation. When some fail, what succeeded is deleted from
-    the queue before BatchFailed is raised for the rest: Chalice cannot switch on partial batch
-    responses, and without them Lambda would bring all of them back.
-    """
-    failures: list[BaseException] = []
-    done: list[WorkMessage] = []
-    with ThreadPoolExecutor(max_workers=min(in_flight, len(messages))) as pool:
-        work = {
-            message: pool.submit(_process_message, message, lease, services) for message in messages
-        }
-        for message, outcome in work.items():
-            if error := outcome.exception():
-                logger.error("message %s failed", message.message_id, exc_info=error)
-                failures.append(error)
-            else:
-                done.append(message)
-    if failures:
-        services.queue.delete(done)
-        raise BatchFailed(failures, total=len(messages))
-
-
-def _process_message(message: WorkMessage, lease: timedelta, services: Services) -> None:
-    process(message.original, lease, services)
-
-
-def process(original: Original, lease: timedelta, services: Services) -> None:
+def process(original: Original, lease_until: datetime, slot: Slot, services: Services) -> None:
     """Take one version of an object all the way: validate, render, recognise, store, announce.
 
     What is already done is not done again, and what a newer version or a removal has overtaken
     is dropped. Raises LeaseHeld while another worker is at it; errors that may pass by
-    themselves (throttling, outages) go through as they are.
+    themselves (throttling, outages) go through as they are, the lease given back.
     """
-    image = _claim(original, lease, services)
+    image = _claim(original, lease_until, services)
     if image.status is ImageStatus.PROCESSING and _is_current(original, image):
-        finished = _finish(image, services)
         try:
-            services.catalog.save(finished, previous=image)
-            image = finished
-        except StaleRevision:
-            image = services.catalog.get(original.image_id) or image
-            if _is_current(original, image):
-                raise  # only its record has moved on: it comes back, and finds what is left to do
+            finished = _finish(image, slot, services)
+        except Exception:
+            _release(image, services)
+            raise
+        image = _conclude(image, finished, services)
     if not _is_of(original, image):
         # Overtaken: what this worker has stored, or one that died at it, is nobody's.
-        services.renditions.delete_version(original)
-    elif not image.announced:
+        services.renditions.tidy(image)
+    elif image.status.is_final and not image.announced:
         _settle(image, services)
 
 
-def _claim(original: Original, lease: timedelta, services: Services) -> Image:
+def _claim(original: Original, lease_until: datetime, services: Services) -> Image:
     """The image, leased to this worker; or as it is, where there is nothing to process."""
-    now = services.clock()
 
     def record(image: Image | None) -> Image | None:
         if image is None:
             image = _queued(original, None, services)
-        if not _is_current(original, image) or image.status.is_final:
+        if not _is_current(original, image) or (image.status.is_final and not image.is_given_up):
             return None
-        if (image.lease_until or "") > timestamp(now):
-            raise LeaseHeld(f"{original.key} is being processed until {image.lease_until}.")
-        return replace(image, status=ImageStatus.PROCESSING, lease_until=timestamp(now + lease))
+        if image.lease_until and _is_at_work(image, services):
+            raise LeaseHeld(
+                f"{original.key} is being processed until {image.lease_until}.", image.lease_until
+            )
+        return replace(
+            image,
+            status=ImageStatus.PROCESSING,
+            lease_until=timestamp(lease_until),
+            attempt=image.attempt + 1,
+            lost=image.lost + 1,
+            failure=None,
+            announced=False,
+        )
 
     return _update(original.image_id, record, services)
 
 
-def _finish(image: Image, services: Services) -> Image:
+def _is_at_work(image: Image, services: Services) -> bool:
+    """Whether a worker holds the lease of it."""
+    return (image.lease_until or "") > timestamp(services.clock())
+
+
+def _conclude(image: Image, finished: Image, services: Services) -> Image:
+    """Record the result, unless something newer is recorded; then that.
+
+    Raises LeaseHeld where this worker was so slow that another one has taken the image on.
+    """
+
+    def record(now: Image | None) -> Image | None:
+        if now is None or not _is_current(image.original, now) or now.status.is_final:
+            return None
+        if now.attempt != image.attempt:
+            raise LeaseHeld(f"{now.original.key} is another worker's now.", now.lease_until or "")
+        return replace(finished, original=now.original)
+
+    return _update(image.image_id, record, services, known=image)
+
+
+def _release(image: Image, services: Services) -> None:
+    """Give the lease back, so that the next try need not wait for its end."""
+    waiting = replace(image, status=ImageStatus.QUEUED, lease_until=None, lost=image.lost - 1)
+    try:
+        services.catalog.save(waiting, previous=image)
+    except Exception:
+        logger.warning("%s keeps its lease", image.image_id, exc_info=True)
+
+
+def _finish(image: Image, slot: Slot, services: Services) -> Image:
     """The image in its final status, its renditions stored. Permanent failures end here."""
-    now = timestamp(services.clock())
     over = replace(
-        image,
-        revision=image.revision + 1,
-        updated_at=now,
-        processed_at=now,
-        lease_until=None,
-        pipeline_version=PIPELINE_VERSION,
+        _queued(image.original, image, services),
+        processed_at=timestamp(services.clock()),
+        pipeline_version=services.recipe.version,
     )
     try:
-        return _complete(over, now, services)
+        with slot:
+            description, rendered = _render(image.original, services)
+        return _store(over, description, rendered, services)
     except PermanentError as error:
-        return replace(
-            over, status=ImageStatus.FAILED, failure=Failure(error.code, _sentence(error))
-        )
+        failure = Failure(error.code, _sentence(str(error)))
+        return replace(over, status=ImageStatus.FAILED, failure=failure)
     except OriginalGone:
         return replace(over, status=ImageStatus.DELETED)
 
 
-def _sentence(error: PermanentError) -> str:
-    text = str(error)
-    return text[:1].upper() + text[1:].rstrip(".") + "."
-
-
-def _complete(image: Image, now: str, services: Services) -> Image:
+def _render(original: Original, services: Services) -> tuple[Description, Rendered]:
     # Only here, so that the functions that process nothing do not start with Pillow.
     from chalicelib import imaging  # noqa: PLC0415
 
-    original, recipe = image.original, services.recipe
+    recipe = services.recipe
     body = services.uploads.get(original, recipe.limits.max_bytes)
     description = imaging.inspect(body, recipe.limits, keep_gps=recipe.keep_gps)
     rendered = imaging.render(body, recipe.specs, recipe.limits, background=recipe.background)
-    del body  # up to max_bytes, not needed while waiting for the network
-    # The renditions travel to S3 while Rekognition looks at the proxy.
+    return description, rendered
+
+
+def _store(image: Image, description: Description, rendered: Rendered, services: Services) -> Image:
+    """The image, completed. The renditions travel to S3 while Rekognition looks at the proxy."""
+    from chalicelib import imaging  # noqa: PLC0415
+
     with ThreadPoolExecutor(max_workers=len(rendered.renditions) + 1) as pool:
         recognition = pool.submit(services.recognizer.recognize, rendered.proxy)
         renditions = [
             pool.submit(
                 services.renditions.put,
-                original,
+                image,
                 rendition,
                 imaging.content_type(rendition.format),
                 imaging.extension(rendition.format),
-                now,
             )
             for rendition in rendered.renditions
         ]
@@ -317,55 +318,75 @@ def _settle(image: Image, services: Services) -> None:
 
     The announcement goes out at least once: twice only when killed between it and its mark.
     """
-
-    def is_recorded(now: Image | None) -> bool:
-        return now is not None and now.status is image.status and _is_of(image.original, now)
-
-    obsolete = set(image.superseded) - {rendition.key for rendition in image.renditions}
-    if image.status is ImageStatus.FAILED:  # some may have been stored before it failed
-        services.renditions.delete_version(image.original)
-    if image.status is ImageStatus.DELETED:
-        obsolete.update(services.renditions.all_of(image.image_id))
-    # They were looked up before this: what has overtaken the image stores nothing until it is
-    # recorded, and it inherits what was superseded.
-    if obsolete and is_recorded(services.catalog.get(image.image_id)):
-        services.renditions.delete(sorted(obsolete))
+    own_attempts = 1 if image.status is ImageStatus.COMPLETED else 0
+    if image.attempt > own_attempts:  # else nothing is stored but what the record names
+        services.renditions.tidy(image)
     services.topic.publish(announcement_of(image))
     logger.info("%s %s %s", image.status, image.image_id, printable(image.original.key))
 
     def mark(now: Image | None) -> Image | None:
-        return replace(now, superseded=(), announced=True) if now and is_recorded(now) else None
+        if now is None or (now.status, now.attempt) != (image.status, image.attempt):
+            return None
+        return replace(now, announced=True) if _is_of(image.original, now) else None
 
     _update(image.image_id, mark, services)
 
 
-# ── removal ──────────────────────────────────────────────────────────────────────────────────────
+def give_up(original: Original, error: BaseException, services: Services) -> None:
+    """Record and announce FAILED, where the image still waits, with what went wrong at last.
 
-
-def remove(event: ObjectEvent, services: Services) -> None:
-    """Take away all that was derived from a removed object, and leave a tombstone.
-
-    The tombstone keeps the removal's sequencer, so that an event of an earlier upload that comes
-    late finds something newer. Where only a version was removed and the key still holds another,
-    that one is the image now.
+    What it had before stays, and so does its message, in the dead-letter queue.
     """
-    removal = event.original
-    current = services.uploads.current(removal.key)
-    if current is not None:
-        reinstated = replace(current, sequencer=removal.sequencer)
-        register(replace(event, original=reinstated), services)
-        return
 
     def record(image: Image | None) -> Image | None:
-        if image is not None and image.original.sequencer >= removal.sequencer:
+        if image is None or not _is_current(original, image) or image.status.is_final:
             return None
-        tombstone = replace(_queued(removal, image, services), status=ImageStatus.DELETED)
-        known = image is not None and image.status is ImageStatus.DELETED and image.announced
-        return replace(tombstone, announced=known)
+        if _is_at_work(image, services):
+            return None
+        return _given_up(image, services.patience.max_receives, reason_of(error))
 
-    image = _update(removal.image_id, record, services)
-    if image.status is ImageStatus.DELETED and not image.announced:
+    try:
+        image = _update(original.image_id, record, services)
+    except ImageNotFound:
+        return
+    if image.is_given_up and not image.announced:
         _settle(image, services)
+
+
+def _given_up(image: Image, tries: int, reason: str) -> Image:
+    sentence = _sentence(
+        f"Given up after {tries} tries, the last of which ended so: {reason.rstrip('.')}. "
+        "Nothing may be wrong with the picture: have it processed again once the cause is gone"
+    )
+    return replace(
+        image,
+        status=ImageStatus.FAILED,
+        lease_until=None,
+        failure=Failure(RETRIES_EXHAUSTED, sentence),
+        announced=False,
+    )
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".") + "."
+
+
+def reprocess(image_id: str, services: Services) -> Image:
+    """Have an image processed anew; it keeps what it has until the new is in place.
+
+    One that waits already is only asked for again. Raises ImageNotFound.
+    """
+
+    def record(image: Image | None) -> Image | None:
+        if image is None or image.status is ImageStatus.DELETED:
+            raise ImageNotFound
+        if not image.status.is_final:
+            return None
+        return replace(image, status=ImageStatus.QUEUED, failure=None, announced=False)
+
+    image = _update(image_id, record, services)
+    _follow(image, services)
+    return image
 
 
 def delete(image_id: str, services: Services) -> Image:
@@ -407,29 +428,27 @@ def browse(query: Query, services: Services) -> Page:
 
 
 def _update(
-    image_id: str, change: Callable[[Image | None], Image | None], services: Services
+    image_id: str,
+    change: Callable[[Image | None], Image | None],
+    services: Services,
+    known: Image | None = None,
 ) -> Image:
     """Apply a change to the record as it is now, however often somebody else is faster.
 
     ``change`` gives the new record, or None to leave it; the result is what is recorded then.
+    ``known`` is the record as it was last seen, if it was. Raises ImageNotFound where nothing is.
     """
     while True:
-        image = services.catalog.get(image_id)
+        image = known or services.catalog.get(image_id)
+        known = None
         changed = change(image)
         if changed is None:
             if image is None:
                 raise ImageNotFound
             return image
-        changed = replace(
-            changed,
-            revision=image.revision + 1 if image else 1,
-            updated_at=timestamp(services.clock()),
-        )
-        try:
-            services.catalog.save(changed, previous=image)
-        except StaleRevision:
-            continue
-        return changed
+        changed = replace(changed, updated_at=timestamp(services.clock()))
+        with suppress(StaleRevision):
+            return services.catalog.save(changed, previous=image)
 
 
 def _is_current(original: Original, image: Image) -> bool:
@@ -444,15 +463,10 @@ def _is_of(original: Original, image: Image) -> bool:
 
 
 def _queued(original: Original, replaced: Image | None, services: Services) -> Image:
-    superseded = (
-        (*replaced.superseded, *(rendition.key for rendition in replaced.renditions))
-        if replaced
-        else ()
-    )
+    """A record with nothing on it yet."""
     return Image(
         original=original,
         status=ImageStatus.QUEUED,
-        revision=1,
         updated_at=timestamp(services.clock()),
-        superseded=superseded,
+        attempt=replaced.attempt if replaced else 0,
     )

@@ -1,36 +1,40 @@
-"""``python -m infrastructure configure --stage dev``: a stack's outputs into the stage."""
+"""The pipeline's own tools: set a stage up, look after it, mend it."""
 
 import argparse
-import json
 import sys
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infrastructure.stage import PROJECT, configure, stack_name
+from chalicelib.errors import PipelineError
+from infrastructure import backfill, check, configuration, dead_letters, destinations
+
+COMMANDS = {
+    "configure": configuration,
+    "destinations": destinations,
+    "dlq": dead_letters,
+    "check": check,
+    "backfill": backfill,
+}
+"""Each module says what its command is (its docstring), what it takes, and runs it."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m infrastructure", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("configure", help="write a stack's outputs into the stage")
-    command.add_argument("--stage", required=True, help="dev, prod or another stage of yours")
-    stage = parser.parse_args().stage
+    for name, module in COMMANDS.items():
+        summary = (module.__doc__ or "").splitlines()[0]
+        command = commands.add_parser(name, help=summary, description=module.__doc__)
+        command.add_argument("--stage", required=True, help="dev, prod or another stage of yours")
+        module.add_arguments(command)
+    options = parser.parse_args()
     try:
-        stacks = boto3.client("cloudformation").describe_stacks(StackName=stack_name(stage))
-    except (BotoCoreError, ClientError) as error:
-        print(f"The stack {stack_name(stage)} cannot be read: {error}", file=sys.stderr)
+        return COMMANDS[options.command].run(options)
+    except (BotoCoreError, ClientError, PipelineError, OSError) as error:
+        print(f"{options.command} stopped: {error}", file=sys.stderr)
         return 1
-    outputs = {
-        output["OutputKey"]: output["OutputValue"] for output in stacks["Stacks"][0]["Outputs"]
-    }
-    path = PROJECT / ".chalice" / "config.json"
-    config = configure(json.loads(path.read_text()), stage, outputs)
-    path.write_text(json.dumps(config, indent=2) + "\n")
-    print(f"Stage {stage} is configured. Now: chalice deploy --stage {stage}")
-    if sys.version_info < (3, 12):
-        print("Deploy with Python 3.12 or later: Pillow has no wheel for Lambda's Python 3.11.")
-    return 0
+    except KeyboardInterrupt:
+        print("\nStopped. Run it again to go on.", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -4,13 +4,19 @@
 the role of the function ``api_handler``. The local cloud and AWS are configured alike.
 """
 
+import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from chalicelib.bootstrap import Services
+from chalicelib.config import read_settings
+
 PROJECT = Path(__file__).resolve().parent.parent
 TEMPLATE = PROJECT / "infrastructure" / "resources.yaml"
+CONFIG = PROJECT / ".chalice" / "config.json"
 
 
 def stack_name(stage: str) -> str:
@@ -47,6 +53,17 @@ def configure(config: Mapping[str, Any], stage: str, outputs: Mapping[str, str])
         functions[name] = functions.get(name, {}) | role
     here["lambda_functions"] = functions
     return {**config, "stages": {**stages, stage: here}}
+
+
+def services_of(stage: str) -> Services:
+    """The services of a configured stage, with the credentials of whoever runs this.
+
+    What the stage does not say of itself is taken from the environment, as ``make run`` writes it
+    into a file. Raises SettingsError that names what is missing.
+    """
+    stages = json.loads(CONFIG.read_text()).get("stages", {})
+    here = stages.get(stage, {}).get("environment_variables", {})
+    return Services(read_settings(os.environ | here))
 
 
 def _snake_case(name: str) -> str:

@@ -13,6 +13,7 @@ os.environ.update(
     TABLE_NAME="catalog",
     WORK_QUEUE_URL="http://127.0.0.1:9/000000000000/work",
     API_AUTH="none",  # Chalice's test client knows no IAM, and warns of it
+    MAX_RECEIVE_COUNT="5",
     TOPIC_ARN="arn:aws:sns:us-east-1:000000000000:announcements",
     AWS_ACCESS_KEY_ID="test",
     AWS_SECRET_ACCESS_KEY="test",  # noqa: S106 - no secret

@@ -6,14 +6,23 @@ actors meet at any point, breaks one call, or ends a worker between two steps (`
 """
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from threading import RLock
 from typing import Any
 
 from chalicelib.errors import KeyTaken, OriginalGone, StaleRevision, TooLarge
-from chalicelib.messages import Announcement, ObjectChange, ObjectEvent, WorkMessage, timestamp
+from chalicelib.messages import (
+    Announcement,
+    ObjectChange,
+    ObjectEvent,
+    Work,
+    WorkMessage,
+    encode_work,
+    timestamp,
+)
 from chalicelib.model import (
     BoundingBox,
     Image,
@@ -29,14 +38,16 @@ from chalicelib.model import (
     ResizeMode,
     digest,
 )
-from chalicelib.pipeline import Recipe
+from chalicelib.services import Patience, Recipe
 
 Action = BaseException | Callable[[], object]
+NUMBERS = count(1)
 
 THUMBNAIL = RenditionSpec("thumbnail", 8, 8, ResizeMode.COVER)
 SMALL = RenditionSpec("small", 24, 24, prefix="processed")
 LIMITS = Limits(max_bytes=100_000, max_pixels=1_000_000, max_side=5_000)
-RECIPE = Recipe((THUMBNAIL, SMALL), LIMITS, background="#ffffff", keep_gps=False)
+RECIPE = Recipe("1-test", (THUMBNAIL, SMALL), LIMITS, background="#ffffff", keep_gps=False)
+PATIENCE = Patience(in_flight=2, max_receives=5, retry_delay_s=30)
 CAT = Label("Cat", 98.5, parents=("Animal",), boxes=(BoundingBox(0.1, 0.2, 0.3, 0.4),))
 
 
@@ -44,7 +55,7 @@ class Killed(BaseException):
     """The worker ends here, as if its process were gone: no ``except Exception`` sees it."""
 
 
-class Throttled(Exception):
+class Outage(Exception):
     """An error that passes by itself and that the pipeline knows nothing of."""
 
 
@@ -166,6 +177,18 @@ class FakeUploads(Scripted):
         self._step("delete")
         self.remove(key)
 
+    def listing(self, prefix: str, after: str = "") -> Iterator[list[Original]]:
+        """Pages of two, so that a few objects are several pages."""
+        self._step("listing")
+        held = [self.current(key) for key in sorted(self.versions) if key > after]
+        objects = [
+            replace(original, version_id="")
+            for original in held
+            if original and original.key.startswith(prefix)
+        ]
+        for start in range(0, len(objects), 2):
+            yield objects[start : start + 2]
+
     def created(self, key: str) -> ObjectEvent:
         """The event of the newest version, for what was put over REST."""
         return ObjectEvent(ObjectChange.CREATED, self.versions[key][-1].original)
@@ -179,61 +202,80 @@ class FakeRenditions(Scripted):
         self.stored: dict[str, bytes] = {}
 
     def put(
-        self, original: Original, image: RenderedImage, content_type: str, extension: str, now: str
+        self, image: Image, rendered: RenderedImage, content_type: str, extension: str
     ) -> Rendition:
         self._step("put")
         assert content_type.startswith("image/")
-        assert now.endswith("Z")
-        version = digest(original.version_id or original.etag)
-        spec = image.spec
-        key = f"{spec.prefix}/{original.image_id}/{version}/{spec.name}.{extension}"
+        assert image.processed_at
+        assert image.pipeline_version
+        spec = rendered.spec
+        key = f"{spec.prefix}/{image.image_id}/{image.attempt}/{spec.name}.{extension}"
         with self._lock:
-            self.stored[key] = image.body
-        return Rendition(spec.name, key, image.format, image.width, image.height, len(image.body))
+            self.stored[key] = rendered.body
+        size = (rendered.width, rendered.height, len(rendered.body))
+        return Rendition(spec.name, key, rendered.format, *size)
 
-    def delete(self, keys: Iterable[str]) -> None:
-        self._step("delete")
-        for key in keys:
-            self.stored.pop(key, None)
+    def tidy(self, image: Image) -> None:
+        self._step("tidy")
+        over = image.attempt - (image.status is ImageStatus.PROCESSING)
+        named = {rendition.key for rendition in image.renditions}
+        for key in set(self.of(image.image_id)) - named:
+            if int(key.split("/")[2]) <= over:
+                self._step("delete")
+                self.stored.pop(key, None)
 
-    def delete_version(self, original: Original) -> None:
-        self._step("delete_version")
-        for key in self.of(original):
-            del self.stored[key]
-
-    def all_of(self, image_id: str) -> list[str]:
-        self._step("all_of")
+    def of(self, image_id: str) -> list[str]:
+        """The keys of what is stored of an image, by any attempt."""
         return [key for key in self.stored if f"/{image_id}/" in key]
-
-    def of(self, original: Original) -> list[str]:
-        """The keys of what is stored of one version."""
-        version = digest(original.version_id or original.etag)
-        return [key for key in self.stored if f"/{original.image_id}/{version}/" in key]
 
     def url(self, rendition: Rendition, expires_s: int) -> str:
         return f"https://renditions.example/{rendition.key}?expires={expires_s}"
 
 
 class FakeQueue(Scripted):
-    """A queue. ``receive`` gives what waits; what is not deleted can come again."""
+    """A queue. ``receive`` gives what waits; what is not deleted can come again.
+
+    ``handed_back`` is the delay, in seconds, of each message that shall come back; ``postponed``
+    that of each message whose copy shall come.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.sent: list[Original] = []
+        self.sent: list[Work] = []
         self.deleted: list[WorkMessage] = []
+        self.handed_back: dict[WorkMessage, int] = {}
+        self.postponed: dict[WorkMessage, int] = {}
 
-    def send(self, original: Original) -> None:
-        self._step("send")
-        self.sent.append(original)
+    def send(self, work: Iterable[Work]) -> None:
+        for item in work:
+            self._step("send")
+            self.sent.append(item)
 
     def delete(self, messages: Sequence[WorkMessage]) -> None:
         self._step("delete")
         self.deleted.extend(messages)
 
-    def receive(self) -> list[Original]:
+    def hand_back(self, delays_s: Mapping[WorkMessage, int]) -> None:
+        self._step("hand_back")
+        self.handed_back |= delays_s
+
+    def postpone(self, message: WorkMessage, delay_s: int) -> None:
+        self._step("postpone")
+        self.postponed[message] = delay_s
+
+    def is_empty(self) -> bool:
+        return not self.sent
+
+    def receive(self) -> list[Work]:
         """What waits, taken off the queue."""
         waiting, self.sent = self.sent, []
         return waiting
+
+
+def message_of(work: Work, receive_count: int = 1) -> WorkMessage:
+    """A message as Lambda hands it over; no two are the same."""
+    number = next(NUMBERS)
+    return WorkMessage(f"message-{number}", f"receipt-{number}", encode_work(work), receive_count)
 
 
 class FakeCatalog(Scripted):
@@ -242,19 +284,38 @@ class FakeCatalog(Scripted):
     def __init__(self) -> None:
         super().__init__()
         self.records: dict[str, Image] = {}
+        self.bookmarks: dict[str, str] = {}
 
     def get(self, image_id: str) -> Image | None:
         self._step("get")
         return self.records.get(image_id)
 
-    def save(self, image: Image, previous: Image | None) -> None:
+    def get_many(self, image_ids: Sequence[str]) -> dict[str, Image]:
+        self._step("get_many")
+        return {each: self.records[each] for each in image_ids if each in self.records}
+
+    def save(self, image: Image, previous: Image | None) -> Image:
         self._step("save")
         with self._lock:
             present = self.records.get(image.image_id)
             if (present and present.revision) != (previous and previous.revision):
                 raise StaleRevision(image.image_id)
-            assert image.revision == (previous.revision + 1 if previous else 1)
-            self.records[image.image_id] = image
+            saved = replace(image, revision=previous.revision + 1 if previous else 1)
+            self.records[image.image_id] = saved
+            return saved
+
+    def unsettled(self, before: str) -> Iterator[Image]:
+        self._step("unsettled")
+        for image in list(self.records.values()):
+            if not image.is_settled and image.updated_at < before:
+                yield image
+
+    def bookmark(self, name: str) -> str:
+        return self.bookmarks.get(name, "")
+
+    def set_bookmark(self, name: str, position: str) -> None:
+        self._step("set_bookmark")
+        self.bookmarks[name] = position
 
     def newest(
         self, limit: int, cursor: str | None = None, status: ImageStatus | None = None
@@ -334,6 +395,7 @@ class FakeServices:
     recognizer: FakeRecognizer = field(default_factory=FakeRecognizer)
     topic: FakeTopic = field(default_factory=FakeTopic)
     recipe: Recipe = RECIPE
+    patience: Patience = PATIENCE
     uploads: FakeUploads = field(init=False)
 
     def __post_init__(self) -> None:

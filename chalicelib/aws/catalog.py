@@ -5,33 +5,39 @@ what                     ``pk``                         ``sk``
 ======================== ============================== ==========================================
 the record of an image   ``IMAGE#<image id>``           ``RECORD``
 a label of an image      ``LABEL#<label>#<shard>``      ``<uploaded at>#<image id>``
+images with a label      ``COUNTS#<shard>``             ``<label>``
+where a pass has come to ``BOOKMARK#<name>``            ``POSITION``
 ======================== ============================== ==========================================
 
 Records carry ``listing`` (the shard), ``listing_by_status`` (status and shard) and ``listed_at``
 (upload time and image id), the keys of the two indexes of the same names, newest last. Deleted
-images carry none of them and so leave the lists at once.
+images carry none of them and so leave the lists at once. While something is left to do for an
+image, it also carries ``unsettled`` (the shard), the key of a third index, by ``updated_at``.
 
 A partition takes 1,000 writes a second at most, and every image of a moment sorts next to its
-neighbours. So each list and each label is spread over ``SHARDS`` partitions by image id, and a
-page is merged from one query a shard.
+neighbours. So each list, each label and each count is spread over ``SHARDS`` partitions by image
+id, and a page is merged from one query a shard.
 """
 
 import base64
 import heapq
+import random
 import re
+import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from itertools import islice
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
+from chalicelib.aws import batches
 from chalicelib.errors import InvalidRequest, StaleRevision
-from chalicelib.model import Image, ImageStatus, Page
+from chalicelib.model import Image, ImageStatus, Page, Recognition
 from chalicelib.plain import from_plain, to_plain
 
 if TYPE_CHECKING:
@@ -50,14 +56,20 @@ POSITION = r"[^#]+#[a-z2-7]{26}"
 
 LATEST = ":"  # sorts behind every position: they begin with the digits of a year
 
-OVERTAKEN = (
-    "ConditionalCheckFailedException",
-    "TransactionConflictException",
-    "ConditionalCheckFailed",  # these two are reasons of a cancelled transaction
-    "TransactionConflict",
-)
+# Why a write was refused; the second of each is a reason of a cancelled transaction.
+STALE = ("ConditionalCheckFailedException", "ConditionalCheckFailed")
+CONFLICT = ("TransactionConflictException", "TransactionConflict")
+CONFLICT_ATTEMPTS = 6
 
-LISTED_KEYS = ("pk", "sk", "listing", "listing_by_status", "listed_at", "expires_at")
+WRITES = 100
+"""TransactWriteItems takes at most 100 items."""
+
+READ_BATCH = 100
+"""BatchGetItem takes at most 100 keys."""
+
+LISTED_KEYS = (
+    *("pk", "sk", "listing", "listing_by_status", "listed_at", "unsettled", "expires_at"),
+)
 
 _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
@@ -75,39 +87,128 @@ class Catalog:
         )
         return _image_of(answer["Item"]) if "Item" in answer else None
 
-    def save(self, image: Image, previous: Image | None) -> None:
-        """Write a record, and what changes of its label entries, in one transaction.
+    def get_many(self, image_ids: Sequence[str]) -> dict[str, Image]:
+        """The records of these images, by id, as of a moment ago; what is not there is left out."""
+        found: dict[str, Image] = {}
+        for batch in batches(image_ids, READ_BATCH):
+            keys = [_record_key(image_id) for image_id in batch]
+            while keys:
+                answer = self.client.batch_get_item(RequestItems={self.table: {"Keys": keys}})
+                for item in answer["Responses"].get(self.table, ()):
+                    image = _image_of(item)
+                    found[image.image_id] = image
+                unread = answer["UnprocessedKeys"].get(self.table)
+                keys = list(unread["Keys"]) if unread else []
+        return found
 
-        ``previous`` is the record as it was read, None where there was none; ``image.revision``
-        is one more. Raises StaleRevision, and writes nothing, when the record has changed since.
+    def save(self, image: Image, previous: Image | None) -> Image:
+        """Write a record and, in the same transaction, what changes of its labels.
+
+        ``previous`` is the record as it was read, None where there was none. Gives the record with
+        its new revision. Raises StaleRevision, and writes nothing, when the record has changed
+        since it was read.
         """
-        entries = _label_entries(image)
-        written = _label_entries(previous) if previous else {}
-        changed = [entry for key, entry in entries.items() if written.get(key) != entry]
-        obsolete = written.keys() - entries.keys()
-        record: dict[str, Any] = {
+        saved = replace(image, revision=previous.revision + 1 if previous else 1)
+        record: Any = {
             "TableName": self.table,
-            "Item": _record_of(image),
+            "Item": _record_of(saved),
             "ConditionExpression": UNCHANGED if previous else ABSENT,
         }
         if previous:
             record["ExpressionAttributeValues"] = {":revision": {"N": str(previous.revision)}}
-        puts = [{"TableName": self.table, "Item": entry} for entry in changed]
-        deletes = [
-            {"TableName": self.table, "Key": {"pk": {"S": pk}, "sk": {"S": sk}}}
-            for pk, sk in sorted(obsolete)
+        labels = self._label_writes(saved, previous)
+        if previous and len(labels) >= WRITES:  # most of the labels are others now
+            bare = self.save(replace(previous, recognition=Recognition()), previous)
+            return self.save(image, bare)
+        if labels:
+            self._write(
+                lambda: self.client.transact_write_items(TransactItems=[{"Put": record}, *labels])
+            )
+        else:  # a transaction costs twice the capacity of a single write
+            self._write(lambda: self.client.put_item(**record))
+        return saved
+
+    def _label_writes(self, image: Image, previous: Image | None) -> list[Any]:
+        """What makes the labels' entries and counts those of the image, and no longer the old."""
+        entries, counted = _label_entries(image), _counted(image)
+        written, before = (
+            ({}, {}) if previous is None else (_label_entries(previous), _counted(previous))
+        )
+        puts = [
+            {"Put": {"TableName": self.table, "Item": entry}}
+            for key, entry in entries.items()
+            if written.get(key) != entry
         ]
-        try:
-            if puts or deletes:
-                writes: Any = [{"Put": put} for put in (record, *puts)]
-                writes += [{"Delete": delete} for delete in deletes]
-                self.client.transact_write_items(TransactItems=writes)
-            else:  # a transaction costs twice the capacity of a single write
-                self.client.put_item(**record)
-        except ClientError as error:
-            if _condition_failed(error):
-                raise StaleRevision(f"{image.image_id} has changed since it was read.") from error
-            raise
+        deletes = [
+            {"Delete": {"TableName": self.table, "Key": {"pk": {"S": pk}, "sk": {"S": sk}}}}
+            for pk, sk in sorted(written.keys() - entries.keys())
+        ]
+        changes = dict.fromkeys(counted.keys() - before.keys(), 1)
+        changes |= dict.fromkeys(before.keys() - counted.keys(), -1)
+        counts = [
+            {
+                "Update": {
+                    "TableName": self.table,
+                    "Key": _count_key(name, image.image_id),
+                    "UpdateExpression": "SET #label = :label ADD #images :change",
+                    "ExpressionAttributeNames": {"#label": "label", "#images": "images"},
+                    "ExpressionAttributeValues": {
+                        ":label": {"S": (before | counted)[name]},
+                        ":change": {"N": str(change)},
+                    },
+                }
+            }
+            for name, change in sorted(changes.items())
+        ]
+        return [*puts, *deletes, *counts]
+
+    def _write(self, write: Callable[[], object]) -> None:
+        """A conditional write. Raises StaleRevision where its condition does not hold.
+
+        A conflict with another transaction, most likely over a count of a common label, says
+        nothing of the record: the write is repeated a few times.
+        """
+        for attempt in count(1):
+            try:
+                write()
+            except ClientError as error:
+                codes = _codes_of(error)
+                if not codes.isdisjoint(STALE):
+                    raise StaleRevision("The record has changed since it was read.") from error
+                if codes.isdisjoint(CONFLICT) or attempt == CONFLICT_ATTEMPTS:
+                    raise
+                time.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311 - no secret
+            else:
+                return
+
+    def unsettled(self, before: str) -> Iterator[Image]:
+        """The images with something left to do that were last written before that time.
+
+        Longest first within a shard; a sparse index holds just these.
+        """
+        query: dict[str, Any] = {
+            "TableName": self.table,
+            "IndexName": "unsettled",
+            "KeyConditionExpression": "unsettled = :shard AND updated_at < :before",
+        }
+        for shard in range(SHARDS):
+            values = {":shard": {"S": str(shard)}, ":before": {"S": before}}
+            pages = self.client.get_paginator("query").paginate(
+                **query, ExpressionAttributeValues=values
+            )
+            for page in pages:
+                ids = [item["pk"]["S"].removeprefix("IMAGE#") for item in page["Items"]]
+                yield from self.get_many(ids).values()
+
+    def bookmark(self, name: str) -> str:
+        """Where a long pass over something has come to; empty at its beginning."""
+        answer = self.client.get_item(TableName=self.table, Key=_bookmark_key(name))
+        return answer["Item"]["position"]["S"] if "Item" in answer else ""
+
+    def set_bookmark(self, name: str, position: str) -> None:
+        self.client.put_item(
+            TableName=self.table, Item=_bookmark_key(name) | {"position": {"S": position}}
+        )
 
     def newest(
         self, limit: int, cursor: str | None = None, status: ImageStatus | None = None
@@ -159,15 +260,7 @@ class Catalog:
 
     def _records(self, image_ids: Sequence[str]) -> tuple[Image, ...]:
         """The records of these images in this order; one deleted meanwhile is left out."""
-        found: dict[str, Image] = {}
-        keys = [_record_key(image_id) for image_id in image_ids]
-        while keys:
-            answer = self.client.batch_get_item(RequestItems={self.table: {"Keys": keys[:100]}})
-            unread = answer["UnprocessedKeys"].get(self.table)
-            keys = [*(unread["Keys"] if unread else ()), *keys[100:]]
-            for item in answer["Responses"].get(self.table, ()):
-                image = _image_of(item)
-                found[image.image_id] = image
+        found = self.get_many(image_ids)
         return tuple(
             found[image_id]
             for image_id in image_ids
@@ -193,11 +286,18 @@ def _newest_first(cursor: str | None, index: str | None = None) -> dict[str, Any
     return query | {"IndexName": index} if index else query
 
 
-def _condition_failed(error: ClientError) -> bool:
-    """Whether somebody was faster, or is just now, and not something that passes by itself."""
+def _codes_of(error: ClientError) -> set[str | None]:
+    """The error's code, and those of the reasons why a transaction was cancelled."""
     reasons = error.response.get("CancellationReasons", ())
-    codes = {error.response["Error"]["Code"], *(reason.get("Code") for reason in reasons)}
-    return not codes.isdisjoint(OVERTAKEN)
+    return {error.response["Error"]["Code"], *(reason.get("Code") for reason in reasons)}
+
+
+def _bookmark_key(name: str) -> dict[str, Any]:
+    return {"pk": {"S": f"BOOKMARK#{name}"}, "sk": {"S": "POSITION"}}
+
+
+def _count_key(label: str, image_id: str) -> dict[str, Any]:
+    return {"pk": {"S": f"COUNTS#{_shard_of(image_id)}"}, "sk": {"S": label}}
 
 
 def _record_key(image_id: str) -> dict[str, Any]:
@@ -216,6 +316,8 @@ def _record_of(image: Image) -> dict[str, Any]:
             "listing_by_status": f"{image.status}#{shard}",
             "listed_at": _position(image),
         }
+    if not image.is_settled:
+        attributes["unsettled"] = str(shard)
     item = {name: _serialize(value) for name, value in attributes.items()}
     return item | _record_key(image.image_id)
 
@@ -234,8 +336,6 @@ def _label_entries(image: Image) -> dict[tuple[str, str], dict[str, Any]]:
 
     Each entry carries the confidences of all labels, so that one query finds several at once.
     """
-    if image.status is not ImageStatus.COMPLETED:
-        return {}
     confidences = {label.name.casefold(): label.confidence for label in image.recognition.labels}
     shard, position = _shard_of(image.image_id), _position(image)
     return {
@@ -246,6 +346,11 @@ def _label_entries(image: Image) -> dict[tuple[str, str], dict[str, Any]]:
         }
         for label in confidences
     }
+
+
+def _counted(image: Image) -> dict[str, str]:
+    """The labels under which an image counts: as Rekognition writes them, by their key."""
+    return {label.name.casefold(): label.name for label in image.recognition.labels}
 
 
 def _label_partition(label: str, shard: int) -> str:

@@ -1,17 +1,17 @@
 """SQS: the work queue between upload and processing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from chalicelib.messages import WorkMessage, encode_work
-from chalicelib.model import Original
+from chalicelib.aws import batches
+from chalicelib.messages import Work, WorkMessage, encode_work
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-DELETE_BATCH = 10
-"""DeleteMessageBatch takes at most 10 entries."""
+BATCH = 10
+"""Each of SQS's batch operations takes at most 10 entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +19,66 @@ class WorkQueue:
     client: "SQSClient"
     url: str
 
-    def send(self, original: Original) -> None:
-        """Ask for this version to be processed."""
-        self.client.send_message(QueueUrl=self.url, MessageBody=encode_work(original))
+    def send(self, work: Iterable[Work]) -> None:
+        """Ask for all this to be done. Raises OSError where SQS took only a part."""
+        for batch in batches(work, BATCH):
+            answer = self.client.send_message_batch(
+                QueueUrl=self.url,
+                Entries=[
+                    {"Id": str(index), "MessageBody": encode_work(item)}
+                    for index, item in enumerate(batch)
+                ],
+            )
+            _require_all(answer)
 
     def delete(self, messages: Sequence[WorkMessage]) -> None:
         """Take these messages off the queue. One that stays comes back and finds its work done."""
-        for start in range(0, len(messages), DELETE_BATCH):
+        for batch in batches(messages, BATCH):
             self.client.delete_message_batch(
                 QueueUrl=self.url,
                 Entries=[
                     {"Id": str(index), "ReceiptHandle": message.receipt_handle}
-                    for index, message in enumerate(messages[start : start + DELETE_BATCH])
+                    for index, message in enumerate(batch)
                 ],
             )
+
+    def hand_back(self, delays_s: Mapping[WorkMessage, int]) -> None:
+        """Have each message come back after so many seconds, 43,200 at most."""
+        for batch in batches(delays_s.items(), BATCH):
+            answer = self.client.change_message_visibility_batch(
+                QueueUrl=self.url,
+                Entries=[
+                    {
+                        "Id": str(index),
+                        "ReceiptHandle": message.receipt_handle,
+                        "VisibilityTimeout": delay_s,
+                    }
+                    for index, (message, delay_s) in enumerate(batch)
+                ],
+            )
+            _require_all(answer)
+
+    def postpone(self, message: WorkMessage, delay_s: int) -> None:
+        """Put a copy of the message in its place, which has not been received yet.
+
+        It comes after ``delay_s`` seconds, 900 at most. Killed in between, both are there.
+        """
+        self.client.send_message(QueueUrl=self.url, MessageBody=message.body, DelaySeconds=delay_s)
+        self.client.delete_message(QueueUrl=self.url, ReceiptHandle=message.receipt_handle)
+
+    def is_empty(self) -> bool:
+        """Whether nothing waits, is being worked on, or is delayed, as far as SQS knows."""
+        answer = self.client.get_queue_attributes(
+            QueueUrl=self.url,
+            AttributeNames=[
+                "ApproximateNumberOfMessages",
+                "ApproximateNumberOfMessagesNotVisible",
+                "ApproximateNumberOfMessagesDelayed",
+            ],
+        )
+        return not any(int(count) for count in answer["Attributes"].values())
+
+
+def _require_all(answer: Mapping[str, Any]) -> None:
+    if answer.get("Failed"):
+        raise OSError(f"SQS did not take all: {answer['Failed']!r:.500}")

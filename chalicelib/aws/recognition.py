@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from chalicelib.errors import RecognitionRefused
+from chalicelib.errors import RecognitionRefused, Throttled
 from chalicelib.model import BoundingBox, DominantColor, ImageProperties, Label, Recognition
 
 if TYPE_CHECKING:
@@ -26,6 +26,14 @@ REFUSALS = (
 )
 """Errors that say the picture is at fault; any other (throttling, outage) may pass by itself."""
 
+OVER_QUOTA = (
+    "ThrottlingException",
+    "ProvisionedThroughputExceededException",
+    "LimitExceededException",
+    "TooManyRequestsException",
+)
+"""Errors that say the account asks for more at once than its quota allows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recognizer:
@@ -38,7 +46,8 @@ class Recognizer:
         """Labels, surest first, and image properties where they are switched on.
 
         ``proxy``: JPEG or PNG of at least 80 pixels a side and at most 5 MB, sent as bytes, so
-        that neither the original's format nor its size matters. Raises RecognitionRefused.
+        that neither the original's format nor its size matters. Raises RecognitionRefused for the
+        picture, and Throttled when calls over the quota were not taken however often repeated.
         """
         features: list[DetectLabelsFeatureNameType] = ["GENERAL_LABELS"]
         if self.image_properties:
@@ -51,6 +60,8 @@ class Recognizer:
                 Features=features,
             )
         except ClientError as error:
+            if error.response["Error"]["Code"] in OVER_QUOTA:
+                raise Throttled("Rekognition takes no more calls for now.") from error
             if error.response["Error"]["Code"] in REFUSALS:
                 raise RecognitionRefused(
                     f"Rekognition refused the picture: {error.response['Error']['Message']}"

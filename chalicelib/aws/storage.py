@@ -1,22 +1,16 @@
 """S3: the bucket of originals and the bucket of renditions."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from botocore.exceptions import ClientError
 
+from chalicelib.aws import batches
 from chalicelib.errors import KeyTaken, OriginalGone, TooLarge
 from chalicelib.messages import timestamp
-from chalicelib.model import (
-    PIPELINE_VERSION,
-    ImageStatus,
-    Original,
-    RenderedImage,
-    Rendition,
-    digest,
-)
+from chalicelib.model import Image, ImageStatus, Original, RenderedImage, Rendition
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -109,12 +103,35 @@ class Uploads:
         """Put a delete marker on the key; older versions stay until the lifecycle removes them."""
         self.client.delete_object(Bucket=self.bucket, Key=key)
 
+    def listing(self, prefix: str, after: str = "") -> Iterator[list[Original]]:
+        """What is in the bucket under a prefix, by key, a page of up to 1,000 at a time.
+
+        It begins after the key ``after``. Version ids and sequencers are not told there, and
+        folders as the S3 console makes them are left out.
+        """
+        pages = self.client.get_paginator("list_objects_v2")
+        for page in pages.paginate(Bucket=self.bucket, Prefix=prefix, StartAfter=after):
+            yield [
+                Original(
+                    key=stored["Key"],
+                    version_id="",
+                    etag=stored["ETag"].strip('"'),
+                    size_bytes=stored["Size"],
+                    sequencer="",
+                    uploaded_at=timestamp(stored["LastModified"]),
+                )
+                for stored in page.get("Contents", ())
+                if stored["Size"] or not stored["Key"].endswith("/")
+            ]
+
 
 @dataclass(frozen=True, slots=True)
 class Renditions:
     """The bucket of renditions. No function is triggered by it, so nothing can loop.
 
-    ``prefixes`` are all the folders that renditions may be in.
+    A key is ``<prefix>/<image id>/<attempt>/<name>.<extension>``: computed, so that a deletion can
+    be computed too, and never that of another attempt, so that a worker that comes late neither
+    overwrites nor deletes what is served. ``prefixes`` are all the folders in use.
     """
 
     client: "S3Client"
@@ -122,45 +139,54 @@ class Renditions:
     prefixes: tuple[str, ...]
 
     def put(
-        self, original: Original, image: RenderedImage, content_type: str, extension: str, now: str
+        self, image: Image, rendered: RenderedImage, content_type: str, extension: str
     ) -> Rendition:
-        """Store a rendition under a key computed from image, version and spec.
-
-        A retry overwrites the same object. The source key is kept percent-encoded.
-        """
-        spec = image.spec
-        key = f"{spec.prefix}/{_version_folder(original)}/{spec.name}.{extension}"
+        """Store a rendition of this attempt at the image. The source key is percent-encoded."""
+        spec = rendered.spec
+        key = f"{spec.prefix}/{image.image_id}/{image.attempt}/{spec.name}.{extension}"
         facts = {
-            "image-id": original.image_id,
-            "processed-at": now,
+            "image-id": image.image_id,
+            "processed-at": image.processed_at or "",
             "status": str(ImageStatus.COMPLETED),
-            "pipeline-version": PIPELINE_VERSION,
+            "pipeline-version": image.pipeline_version or "",
         }
-        source_key = quote(original.key)
+        source_key = quote(image.original.key)
         metadata = {"source-key": source_key} if len(source_key) <= MAX_SOURCE_KEY_BYTES else {}
         self.client.put_object(
             Bucket=self.bucket,
             Key=key,
-            Body=image.body,
+            Body=rendered.body,
             ContentType=content_type,
             CacheControl="private, max-age=31536000, immutable",
             Metadata=facts | metadata,
-            Tagging=urlencode(facts | _as_tag("source-key", original.key)),
+            Tagging=urlencode(facts | _as_tag("source-key", image.original.key)),
         )
         return Rendition(
             name=spec.name,
             key=key,
-            format=image.format,
-            width=image.width,
-            height=image.height,
-            size_bytes=len(image.body),
+            format=rendered.format,
+            width=rendered.width,
+            height=rendered.height,
+            size_bytes=len(rendered.body),
+        )
+
+    def tidy(self, image: Image) -> None:
+        """Delete what attempts at this image have stored and its record does not name.
+
+        An attempt that is under way, or that began after the record was read, is left alone.
+        """
+        over = image.attempt - (image.status is ImageStatus.PROCESSING)
+        named = {rendition.key for rendition in image.renditions}
+        self.delete(
+            key
+            for prefix in self.prefixes
+            for key in self.listing(f"{prefix}/{image.image_id}/")
+            if key not in named and int(key.split("/")[2]) <= over
         )
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete these objects; one that is not there is no error."""
-        remaining = list(keys)
-        while remaining:
-            batch, remaining = remaining[:DELETE_BATCH], remaining[DELETE_BATCH:]
+        for batch in batches(keys, DELETE_BATCH):
             answer = self.client.delete_objects(
                 Bucket=self.bucket,
                 Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True},
@@ -168,22 +194,11 @@ class Renditions:
             if answer.get("Errors"):
                 raise OSError(f"S3 did not delete all: {answer['Errors']!r:.500}")
 
-    def delete_version(self, original: Original) -> None:
-        """Delete every rendition of one version of an image, recorded or not."""
-        self.delete(self._stored(_version_folder(original)))
-
-    def all_of(self, image_id: str) -> list[str]:
-        """The keys of every rendition of every version of an image, recorded or not."""
-        return self._stored(image_id)
-
-    def _stored(self, folder: str) -> list[str]:
+    def listing(self, prefix: str) -> Iterator[str]:
+        """Every key in the bucket under a prefix, in the order of keys."""
         pages = self.client.get_paginator("list_objects_v2")
-        return [
-            stored["Key"]
-            for prefix in self.prefixes
-            for page in pages.paginate(Bucket=self.bucket, Prefix=f"{prefix}/{folder}/")
-            for stored in page.get("Contents", ())
-        ]
+        for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
+            yield from (stored["Key"] for stored in page.get("Contents", ()))
 
     def url(self, rendition: Rendition, expires_s: int) -> str:
         """A link to the rendition that works for ``expires_s`` seconds, for whoever holds it."""
@@ -192,10 +207,6 @@ class Renditions:
             Params={"Bucket": self.bucket, "Key": rendition.key},
             ExpiresIn=expires_s,
         )
-
-
-def _version_folder(original: Original) -> str:
-    return f"{original.image_id}/{digest(original.version_id or original.etag)}"
 
 
 def _as_tag(name: str, value: str) -> dict[str, Any]:

@@ -1,0 +1,113 @@
+"""What the use cases work with: the services as they need them, whoever provides them."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from chalicelib.messages import Announcement, Work, WorkMessage
+from chalicelib.model import (
+    Image,
+    ImageStatus,
+    Limits,
+    Original,
+    Page,
+    Recognition,
+    RenderedImage,
+    Rendition,
+    RenditionSpec,
+)
+
+
+class Uploads(Protocol):
+    def get(self, original: Original, max_bytes: int) -> bytes: ...
+    def current(self, key: str) -> Original | None: ...
+    def put(self, key: str, body: bytes, content_type: str, filename: str) -> tuple[str, str]: ...
+    def delete(self, key: str) -> None: ...
+    def listing(self, prefix: str, after: str) -> Iterator[Sequence[Original]]: ...
+
+
+class Renditions(Protocol):
+    def put(
+        self, image: Image, rendered: RenderedImage, content_type: str, extension: str
+    ) -> Rendition: ...
+    def tidy(self, image: Image) -> None: ...
+
+
+class WorkQueue(Protocol):
+    def send(self, work: Iterable[Work]) -> None: ...
+    def delete(self, messages: Sequence[WorkMessage]) -> None: ...
+    def hand_back(self, delays_s: Mapping[WorkMessage, int]) -> None: ...
+    def postpone(self, message: WorkMessage, delay_s: int) -> None: ...
+    def is_empty(self) -> bool: ...
+
+
+class Catalog(Protocol):
+    def get(self, image_id: str) -> Image | None: ...
+    def get_many(self, image_ids: Sequence[str]) -> Mapping[str, Image]: ...
+    def save(self, image: Image, previous: Image | None) -> Image: ...
+    def newest(self, limit: int, cursor: str | None, status: ImageStatus | None) -> Page: ...
+    def labelled(
+        self, labels: Sequence[str], limit: int, cursor: str | None, min_confidence: float
+    ) -> Page: ...
+    def unsettled(self, before: str) -> Iterator[Image]: ...
+    def bookmark(self, name: str) -> str: ...
+    def set_bookmark(self, name: str, position: str) -> None: ...
+
+
+class Recognizer(Protocol):
+    def recognize(self, proxy: bytes) -> Recognition: ...
+
+
+class Topic(Protocol):
+    def publish(self, announcement: Announcement) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What is made of an original, and what an original may be.
+
+    ``version`` changes with anything that would change a result.
+    """
+
+    version: str
+    specs: tuple[RenditionSpec, ...]
+    limits: Limits
+    background: str
+    keep_gps: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How the worker treats its queue.
+
+    ``in_flight``: images decoded side by side. ``max_receives``: after as many receives SQS moves
+    a message to the dead-letter queue. ``retry_delay_s``: seconds until the first retry.
+    """
+
+    in_flight: int
+    max_receives: int
+    retry_delay_s: int
+
+
+class Services(Protocol):
+    """Each is made on first use: a function pays for its own."""
+
+    @property
+    def uploads(self) -> Uploads: ...
+    @property
+    def renditions(self) -> Renditions: ...
+    @property
+    def queue(self) -> WorkQueue: ...
+    @property
+    def catalog(self) -> Catalog: ...
+    @property
+    def recognizer(self) -> Recognizer: ...
+    @property
+    def topic(self) -> Topic: ...
+    @property
+    def recipe(self) -> Recipe: ...
+    @property
+    def patience(self) -> Patience: ...
+    @property
+    def clock(self) -> Callable[[], datetime]: ...

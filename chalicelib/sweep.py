@@ -1,0 +1,81 @@
+"""What fell through the cracks is found and asked for again: once an hour, a little at a time.
+
+S3 delivers its events at least once, and what a handler fails at ends in the dead-letter queue. The
+sweep is for what neither saw: an event lost all the same, a worker that died at its last try, a
+queue that was emptied by hand.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from itertools import takewhile
+
+from chalicelib.messages import Recheck, timestamp
+from chalicelib.model import Image, ImageStatus, Original, image_id_of
+from chalicelib.services import Services
+
+logger = logging.getLogger("image-pipeline")
+
+GRACE = timedelta(minutes=15)
+"""What has happened since may still be on its way."""
+
+WAITS_IN_VAIN = timedelta(days=1)
+"""An image that is QUEUED may be behind a long queue; after this, its message is taken for lost."""
+
+TIME_TO_END = timedelta(seconds=20)
+"""Kept free at the end of an invocation: a page is never left half done."""
+
+BOOKMARK = "sweep"
+
+
+def enqueue_strays(prefix: str, time_left: timedelta, services: Services) -> None:
+    """Enqueue a recheck of every key under ``prefix`` whose record is missing, other, or stuck.
+
+    Stuck records come from an index that holds nothing else. The bucket is read in pages, as many
+    as the time allows; the next sweep goes on where this one stopped, and begins anew at the end.
+    """
+    end = services.clock() + time_left - TIME_TO_END
+    stuck = strayed = 0
+    for image in takewhile(lambda _: services.clock() < end, _stuck(services)):
+        services.queue.send([Recheck(image.original.key)])
+        stuck += 1
+    position = services.catalog.bookmark(BOOKMARK)
+    for page in services.uploads.listing(prefix, position):
+        found = list(_strayed(page, services))
+        services.queue.send(Recheck(original.key) for original in found)
+        strayed += len(found)
+        position = page[-1].key if page else position
+        if services.clock() > end:
+            break
+        services.catalog.set_bookmark(BOOKMARK, position)
+    else:
+        position = ""
+    services.catalog.set_bookmark(BOOKMARK, position)
+    logger.info("Swept: %d stuck, %d without their record.", stuck, strayed)
+
+
+def _stuck(services: Services) -> Iterator[Image]:
+    """Images with something left to do that nobody seems to be doing."""
+    now = services.clock()
+    nothing_waits = services.queue.is_empty()
+    for image in services.catalog.unsettled(before=timestamp(now - GRACE)):
+        waits = image.status is ImageStatus.QUEUED and not nothing_waits
+        in_vain = image.updated_at < timestamp(now - WAITS_IN_VAIN)
+        if (image.lease_until or "") < timestamp(now) and (in_vain or not waits):
+            yield image
+
+
+def _strayed(page: Sequence[Original], services: Services) -> Iterator[Original]:
+    """Objects of a page that have no record, or one of another version."""
+    grace = timestamp(services.clock() - GRACE)
+    objects = {image_id_of(original.key): original for original in page}
+    records = services.catalog.get_many(list(objects))
+    for image_id, original in objects.items():
+        image = records.get(image_id)
+        is_recorded = (
+            image is not None
+            and image.status is not ImageStatus.DELETED
+            and image.original.etag == original.etag
+        )
+        if not is_recorded and original.uploaded_at < grace:
+            yield original

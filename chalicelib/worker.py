@@ -1,0 +1,142 @@
+"""A batch of messages from the work queue: side by side, within its time, and none lost."""
+
+import logging
+import random
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from datetime import datetime, timedelta
+from threading import BoundedSemaphore
+from types import TracebackType
+
+from chalicelib import pipeline
+from chalicelib.errors import BatchFailed, LeaseHeld, NotNow, OutOfTime, PipelineError
+from chalicelib.messages import Recheck, WorkMessage
+from chalicelib.model import Original
+from chalicelib.services import Services
+
+logger = logging.getLogger("image-pipeline")
+
+TIME_TO_HAND_BACK = timedelta(seconds=5)
+"""Kept free at the end of an invocation, to give the queue back what has not been finished."""
+
+TIME_TO_START = timedelta(seconds=15)
+"""An image is not begun with less than this left."""
+
+MAX_RETRY_DELAY_S = 3600
+MAX_POSTPONE_S = 900
+"""SQS delays a new message by 15 minutes at most."""
+
+
+def process_batch(
+    messages: Sequence[WorkMessage], time_left: timedelta, services: Services
+) -> None:
+    """Process the messages of one SQS batch side by side, within the time left.
+
+    Their waiting overlaps, while ``Patience.in_flight`` of them are decoded at a time. When some
+    fail, what succeeded is deleted from the queue before BatchFailed is raised for the rest:
+    Chalice cannot switch on partial batch responses, and without them Lambda would bring all of
+    them back. What failed comes back after a delay that grows with each receive.
+    """
+    end = services.clock() + time_left
+    slots = Slots(services.patience.in_flight, end - TIME_TO_HAND_BACK - TIME_TO_START, services)
+    pool = ThreadPoolExecutor(len(messages))
+    work = [pool.submit(_process, message, end, slots, services) for message in messages]
+    wait(work, timeout=max(0.0, (time_left - TIME_TO_HAND_BACK).total_seconds()))
+    # One that has not ended by now goes on while it may; its lease keeps others away until then,
+    # and afterwards its revision keeps it from writing over them.
+    pool.shutdown(wait=False, cancel_futures=True)
+    failures: dict[WorkMessage, BaseException] = {}
+    for message, outcome in zip(messages, work, strict=True):
+        if not outcome.done() or outcome.cancelled():
+            failures[message] = OutOfTime("The invocation ended before the image was done.")
+        elif error := outcome.exception():
+            failures[message] = error
+    if failures:
+        _hand_back(failures, end, services)
+        services.queue.delete([message for message in messages if message not in failures])
+        raise BatchFailed(list(failures.values()), total=len(messages))
+
+
+class Slots:
+    """As many images as this are in memory at a time, and none is begun too late to be done."""
+
+    def __init__(self, count: int, last_start: datetime, services: Services) -> None:
+        self._free = BoundedSemaphore(count)
+        self._last_start = last_start
+        self._clock = services.clock
+
+    def __enter__(self) -> None:
+        self._free.acquire()
+        if self._clock() > self._last_start:
+            self._free.release()
+            raise OutOfTime("Too little time is left to begin another image.")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._free.release()
+
+
+def _process(message: WorkMessage, end: datetime, slots: Slots, services: Services) -> None:
+    work = message.work
+    if isinstance(work, Recheck):
+        image = pipeline.recheck(work.key, services)
+        if image is None or image.status.is_final:
+            return
+        work = image.original
+    pipeline.process(work, end, slots, services)
+
+
+def _hand_back(
+    failures: dict[WorkMessage, BaseException], end: datetime, services: Services
+) -> None:
+    """See to it that each comes back in its time, or ends in the dead-letter queue.
+
+    Whatever fails here is logged and no more: such a message comes back by itself, after the
+    queue's visibility timeout.
+    """
+    delays: dict[WorkMessage, int] = {}
+    for message, error in failures.items():
+        if isinstance(error, NotNow):
+            logger.warning("message %s comes back: %s", message.message_id, error)
+        else:
+            logger.error("message %s failed", message.message_id, exc_info=error)
+        delays[message] = delay_s(message.receive_count, error, end, services)
+        if message.receive_count >= services.patience.max_receives:
+            try:
+                if isinstance(error, NotNow):
+                    services.queue.postpone(message, min(delays.pop(message), MAX_POSTPONE_S))
+                else:
+                    delays[message] = 0  # the next receive moves it to the dead-letter queue
+                    _give_up(message, error, services)
+            except Exception:
+                logger.exception("message %s is left as it is", message.message_id)
+    try:
+        services.queue.hand_back(delays)
+    except Exception:
+        logger.exception("The messages come back after the visibility timeout.")
+
+
+def _give_up(message: WorkMessage, error: BaseException, services: Services) -> None:
+    try:
+        work = message.work
+    except PipelineError:
+        return  # there is no image that it is about
+    if isinstance(work, Original):
+        pipeline.give_up(work, error, services)
+
+
+def delay_s(receive_count: int, error: BaseException, end: datetime, services: Services) -> int:
+    """Seconds until a message shall come back.
+
+    Half of the delay is random, so that what failed together does not come back together.
+    """
+    if isinstance(error, LeaseHeld | OutOfTime):
+        until = datetime.fromisoformat(error.until) if isinstance(error, LeaseHeld) else end
+        held = max(0.0, (until - services.clock()).total_seconds())
+        return int(held) + 1 + random.randint(0, services.patience.retry_delay_s)  # noqa: S311
+    longest = min(services.patience.retry_delay_s * 4 ** (receive_count - 1), MAX_RETRY_DELAY_S)
+    return random.randint((longest + 1) // 2, longest)  # noqa: S311 - no secret
