@@ -1,9 +1,10 @@
 """What happens to one image, in the order in which it meets it.
 
 A record is only ever written as it was read (``Catalog.save`` refuses otherwise), so each step
-reads, decides, writes, and starts again when somebody was faster. What has to happen after a
-record is final (``_settle``) is marked on the record once done: killed anywhere, a step that is
-run again makes right what is missing.
+reads, decides, writes, and starts again when somebody was faster. Who has work to do for an image
+holds its lease, from taking it on until it is settled. What has to happen after a record is final
+(``_settle``) is marked on the record once done: killed anywhere, a step that is run again, or
+somebody else once the lease is over, makes right what is missing.
 """
 
 import logging
@@ -11,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from chalicelib.errors import (
     ImageNotFound,
@@ -40,6 +41,9 @@ logger = logging.getLogger("image-pipeline")
 
 Slot = AbstractContextManager[object]
 """Held while an image's bytes and pixels are in memory. May raise NotNow instead of opening."""
+
+TIME_TO_SETTLE = timedelta(seconds=60)
+"""How long the lease of who settles a record lasts."""
 
 
 def utc_now() -> datetime:
@@ -70,7 +74,7 @@ def submit(key: str, body: bytes, content_type: str, filename: str, services: Se
             return _queued(original, None, services)
         return None if _is_of(original, image) else _as_held(original, image, services)
 
-    image = _update(original.image_id, record, services)
+    image, _ = _update(original.image_id, record, services)
     # It may be replaced or removed by now; the client is told of what it has uploaded.
     return image if _is_current(original, image) else _queued(original, None, services)
 
@@ -89,12 +93,12 @@ def register(event: ObjectEvent, services: Services) -> None:
         if image is None:
             return _queued(original, None, services)
         if image.original.sequencer >= original.sequencer:
-            return None
+            return _leased_to_settle(image, services)
         if _is_current(original, image) or image.original.sequencer:
             return _taken_over(original, image, services)
         return _as_held(original, image, services)  # which is newer, no event has told yet
 
-    _follow(_update(original.image_id, record, services), services)
+    _follow(*_update(original.image_id, record, services), services)
 
 
 def remove(event: ObjectEvent, services: Services) -> None:
@@ -108,10 +112,10 @@ def remove(event: ObjectEvent, services: Services) -> None:
 
     def record(image: Image | None) -> Image | None:
         if image is not None and image.original.sequencer >= removal.sequencer:
-            return None
+            return _leased_to_settle(image, services)
         return _as_held(removal, image, services)
 
-    _follow(_update(removal.image_id, record, services), services)
+    _follow(*_update(removal.image_id, record, services), services)
 
 
 def recheck(key: str, services: Services) -> Image | None:
@@ -130,26 +134,37 @@ def recheck(key: str, services: Services) -> Image | None:
         if image is None or not _is_current(held, image):
             return _queued(held, image, services)
         tries = services.patience.max_receives
-        if _is_at_work(image, services) or image.status.is_final or image.lost < tries:
-            return None
-        return _given_up(image, tries, "the worker ended without a word, perhaps out of memory")
+        if image.status.is_final or image.lost < tries or _is_at_work(image, services):
+            return _leased_to_settle(image, services)
+        reason = "the worker ended without a word, perhaps out of memory"
+        return _given_up(image, tries, reason, services)
 
     try:
-        image = _update(image_id_of(key), record, services)
+        image, is_ours = _update(image_id_of(key), record, services)
     except ImageNotFound:
         return None  # neither here nor there
-    if image.status.is_final and not image.announced:
+    if is_ours:
         _settle(image, services)
     return image
 
 
-def _follow(image: Image, services: Services) -> None:
-    """What has to happen once an event is recorded."""
+def _follow(image: Image, is_ours: bool, services: Services) -> None:  # noqa: FBT001
+    """What has to happen once an event is recorded; ``is_ours``: the lease was taken with that.
+
+    An image that waits is asked for however often it is told of.
+    """
     if image.status is ImageStatus.QUEUED:
         services.queue.send([image.original])
         logger.info("%s %s %s", image.status, image.image_id, printable(image.original.key))
-    elif image.status is ImageStatus.DELETED and not image.announced:
+    elif is_ours:
         _settle(image, services)
+
+
+def _leased_to_settle(image: Image, services: Services) -> Image | None:
+    """The record, leased, where something is left to settle that nobody is at."""
+    if not image.status.is_final or image.announced or _is_at_work(image, services):
+        return None
+    return replace(image, lease_until=timestamp(services.clock() + TIME_TO_SETTLE))
 
 
 def _as_held(told: Original, image: Image | None, services: Services) -> Image:
@@ -174,8 +189,9 @@ def _taken_over(original: Original, image: Image | None, services: Services) -> 
 def _deleted(original: Original, image: Image | None, services: Services) -> Image:
     """A tombstone. One that has been announced is not announced again."""
     known = image is not None and image.status is ImageStatus.DELETED and image.announced
-    tombstone = _queued(original, image, services)
-    return replace(tombstone, status=ImageStatus.DELETED, announced=known)
+    tombstone = replace(_queued(original, image, services), status=ImageStatus.DELETED)
+    settled = replace(tombstone, announced=known)
+    return _leased_to_settle(settled, services) or settled
 
 
 # ── processing ───────────────────────────────────────────────────────────────────────────────────
@@ -188,37 +204,42 @@ def process(original: Original, lease_until: datetime, slot: Slot, services: Ser
     is dropped. Raises LeaseHeld while another worker is at it; errors that may pass by
     themselves (throttling, outages) go through as they are, the lease given back.
     """
-    image = _claim(original, lease_until, services)
-    if image.status is ImageStatus.PROCESSING and _is_current(original, image):
+    image, is_ours = _claim(original, lease_until, services)
+    is_overtaken = not _is_of(original, image)
+    if is_ours and image.status is ImageStatus.PROCESSING:
         try:
             finished = _finish(image, slot, services)
+            image, is_ours = _conclude(image, finished, services)
         except Exception:
             _release(image, services)
             raise
-        image = _conclude(image, finished, services)
-    if not _is_of(original, image):
-        # Overtaken: what this worker has stored, or one that died at it, is nobody's.
+        is_overtaken = not is_ours
+    if is_overtaken:
+        # What this worker has stored, or one that died at it, is nobody's.
         services.renditions.tidy(image)
-    elif image.status.is_final and not image.announced:
+    elif is_ours:
         _settle(image, services)
 
 
-def _claim(original: Original, lease_until: datetime, services: Services) -> Image:
-    """The image, leased to this worker; or as it is, where there is nothing to process."""
+def _claim(original: Original, lease_until: datetime, services: Services) -> tuple[Image, bool]:
+    """The image and True, leased to this worker; or as it is, where there is nothing to do."""
+    until = timestamp(lease_until)
 
     def record(image: Image | None) -> Image | None:
         if image is None:
             image = _queued(original, None, services)
-        if not _is_current(original, image) or (image.status.is_final and not image.is_given_up):
+        if not _is_of(original, image) or (image.is_settled and not image.is_given_up):
             return None
         if image.lease_until and _is_at_work(image, services):
             raise LeaseHeld(
                 f"{original.key} is being processed until {image.lease_until}.", image.lease_until
             )
+        if image.status.is_final and not image.is_given_up:
+            return replace(image, lease_until=until)
         return replace(
             image,
             status=ImageStatus.PROCESSING,
-            lease_until=timestamp(lease_until),
+            lease_until=until,
             attempt=image.attempt + 1,
             lost=image.lost + 1,
             failure=None,
@@ -233,8 +254,8 @@ def _is_at_work(image: Image, services: Services) -> bool:
     return (image.lease_until or "") > timestamp(services.clock())
 
 
-def _conclude(image: Image, finished: Image, services: Services) -> Image:
-    """Record the result, unless something newer is recorded; then that.
+def _conclude(image: Image, finished: Image, services: Services) -> tuple[Image, bool]:
+    """The result and True, recorded and leased to be settled; or what is recorded in its place.
 
     Raises LeaseHeld where this worker was so slow that another one has taken the image on.
     """
@@ -244,16 +265,18 @@ def _conclude(image: Image, finished: Image, services: Services) -> Image:
             return None
         if now.attempt != image.attempt:
             raise LeaseHeld(f"{now.original.key} is another worker's now.", now.lease_until or "")
-        return replace(finished, original=now.original)
+        return _leased_to_settle(replace(finished, original=now.original), services)
 
     return _update(image.image_id, record, services, known=image)
 
 
 def _release(image: Image, services: Services) -> None:
     """Give the lease back, so that the next try need not wait for its end."""
-    waiting = replace(image, status=ImageStatus.QUEUED, lease_until=None, lost=image.lost - 1)
+    released = replace(image, lease_until=None)
+    if image.status is ImageStatus.PROCESSING:
+        released = replace(released, status=ImageStatus.QUEUED, lost=image.lost - 1)
     try:
-        services.catalog.save(waiting, previous=image)
+        services.catalog.save(released, previous=image)
     except Exception:
         logger.warning("%s keeps its lease", image.image_id, exc_info=True)
 
@@ -319,15 +342,20 @@ def _settle(image: Image, services: Services) -> None:
     The announcement goes out at least once: twice only when killed between it and its mark.
     """
     own_attempts = 1 if image.status is ImageStatus.COMPLETED else 0
-    if image.attempt > own_attempts:  # else nothing is stored but what the record names
-        services.renditions.tidy(image)
-    services.topic.publish(announcement_of(image))
+    try:
+        if image.attempt > own_attempts:  # else nothing is stored but what the record names
+            services.renditions.tidy(image)
+        services.topic.publish(announcement_of(image))
+    except Exception:
+        _release(image, services)
+        raise
     logger.info("%s %s %s", image.status, image.image_id, printable(image.original.key))
 
     def mark(now: Image | None) -> Image | None:
         if now is None or (now.status, now.attempt) != (image.status, image.attempt):
             return None
-        return replace(now, announced=True) if _is_of(image.original, now) else None
+        is_same = _is_of(image.original, now)
+        return replace(now, announced=True, lease_until=None) if is_same else None
 
     _update(image.image_id, mark, services)
 
@@ -343,17 +371,15 @@ def give_up(original: Original, error: BaseException, services: Services) -> Non
             return None
         if _is_at_work(image, services):
             return None
-        return _given_up(image, services.patience.max_receives, reason_of(error))
+        return _given_up(image, services.patience.max_receives, reason_of(error), services)
 
-    try:
-        image = _update(original.image_id, record, services)
-    except ImageNotFound:
-        return
-    if image.is_given_up and not image.announced:
-        _settle(image, services)
+    with suppress(ImageNotFound):
+        image, is_ours = _update(original.image_id, record, services)
+        if is_ours:
+            _settle(image, services)
 
 
-def _given_up(image: Image, tries: int, reason: str) -> Image:
+def _given_up(image: Image, tries: int, reason: str, services: Services) -> Image:
     sentence = _sentence(
         f"Given up after {tries} tries, the last of which ended so: {reason.rstrip('.')}. "
         "Nothing may be wrong with the picture: have it processed again once the cause is gone"
@@ -361,7 +387,7 @@ def _given_up(image: Image, tries: int, reason: str) -> Image:
     return replace(
         image,
         status=ImageStatus.FAILED,
-        lease_until=None,
+        lease_until=timestamp(services.clock() + TIME_TO_SETTLE),
         failure=Failure(RETRIES_EXHAUSTED, sentence),
         announced=False,
     )
@@ -382,10 +408,12 @@ def reprocess(image_id: str, services: Services) -> Image:
             raise ImageNotFound
         if not image.status.is_final:
             return None
-        return replace(image, status=ImageStatus.QUEUED, failure=None, announced=False)
+        return replace(
+            image, status=ImageStatus.QUEUED, lease_until=None, failure=None, announced=False
+        )
 
-    image = _update(image_id, record, services)
-    _follow(image, services)
+    image, is_ours = _update(image_id, record, services)
+    _follow(image, is_ours, services)
     return image
 
 
@@ -432,11 +460,12 @@ def _update(
     change: Callable[[Image | None], Image | None],
     services: Services,
     known: Image | None = None,
-) -> Image:
+) -> tuple[Image, bool]:
     """Apply a change to the record as it is now, however often somebody else is faster.
 
-    ``change`` gives the new record, or None to leave it; the result is what is recorded then.
-    ``known`` is the record as it was last seen, if it was. Raises ImageNotFound where nothing is.
+    ``change`` gives the new record, or None to leave it. Gives what is recorded then, and whether
+    its lease was taken by this. ``known`` is the record as it was last seen, if it was. Raises
+    ImageNotFound where nothing is.
     """
     while True:
         image = known or services.catalog.get(image_id)
@@ -445,10 +474,13 @@ def _update(
         if changed is None:
             if image is None:
                 raise ImageNotFound
-            return image
+            return image, False
         changed = replace(changed, updated_at=timestamp(services.clock()))
         with suppress(StaleRevision):
-            return services.catalog.save(changed, previous=image)
+            saved = services.catalog.save(changed, previous=image)
+            before = (image.status, image.lease_until) if image else None
+            is_leased = bool(saved.lease_until) and before != (saved.status, saved.lease_until)
+            return saved, is_leased
 
 
 def _is_current(original: Original, image: Image) -> bool:
