@@ -386,7 +386,7 @@ class FakeTopic(Scripted):
 
 @dataclass
 class FakeServices:
-    """Everything the use cases take. Fits ``chalicelib.pipeline.Services``."""
+    """Everything the use cases take. Fits ``chalicelib.services.Services``."""
 
     clock: Clock = field(default_factory=Clock)
     renditions: FakeRenditions = field(default_factory=FakeRenditions)

@@ -6,6 +6,8 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -21,9 +23,9 @@ from chalicelib import pipeline
 from chalicelib.bootstrap import settings
 from chalicelib.config import read_settings
 from chalicelib.errors import BatchFailed, MalformedMessage
-from chalicelib.messages import ObjectChange, ObjectEvent, encode_work
-from chalicelib.model import Image, ImageStatus, image_id_of
-from tests.fakes import FakeServices, Throttled, s3_record
+from chalicelib.messages import ObjectChange, ObjectEvent, Recheck, encode_work
+from chalicelib.model import RETRIES_EXHAUSTED, Failure, Image, ImageStatus, image_id_of
+from tests.fakes import FakeServices, Outage, s3_record
 from tests.pictures import photo, saved
 
 NOT_FOUND = "Image details not found for the given image identifier."
@@ -65,7 +67,9 @@ def uploaded(services: FakeServices, key: str = "uploads/cat.jpg", body: bytes =
     """An image that was uploaded over S3 and has been processed."""
     pipeline.register(services.uploads.upload(key, body), services)
     for original in services.queue.receive():
-        pipeline.process(original, timedelta(seconds=60), services)
+        pipeline.process(
+            original, services.clock() + timedelta(seconds=60), nullcontext(), services
+        )
     return services.catalog.records[image_id_of(key)]
 
 
@@ -78,6 +82,11 @@ def assert_problem(response: HTTPResponse, status: int, code: str) -> dict[str, 
     assert problem["title"]
     assert problem["message"] == problem["detail"]
     return problem
+
+
+def invocation(seconds: float) -> SimpleNamespace:
+    """The context of an invocation that has so much time left."""
+    return SimpleNamespace(get_remaining_time_in_millis=lambda: int(seconds * 1000))
 
 
 # ── declarations ─────────────────────────────────────────────────────────────────────────────────
@@ -178,7 +187,7 @@ def test_work_messages_are_processed(services: FakeServices) -> None:
     originals = [services.uploads.upload(f"uploads/{name}", PICTURE).original for name in "abc"]
     event = CLIENT.events.generate_sqs_event([encode_work(original) for original in originals])
 
-    CLIENT.lambda_.invoke("process_images", event)
+    app.process_images(event, invocation(60))
 
     assert [services.catalog.records[original.image_id].status for original in originals] == [
         "COMPLETED"
@@ -195,9 +204,23 @@ def test_only_what_failed_comes_back(services: FakeServices) -> None:
         record |= {"messageId": f"message-{number}", "receiptHandle": f"handle-{number}"}
 
     with pytest.raises(BatchFailed, match="1 of 2 messages failed: MalformedMessage"):
-        CLIENT.lambda_.invoke("process_images", event)
+        app.process_images(event, invocation(60))
 
     assert [message.receipt_handle for message in services.queue.deleted] == ["handle-0"]
+    assert [message.receipt_handle for message in services.queue.handed_back] == ["handle-1"]
+
+
+def test_work_comes_back_when_its_invocation_is_about_to_end(services: FakeServices) -> None:
+    """The three seconds of Chalice's own test client are too few to begin anything with."""
+    original = services.uploads.upload("uploads/cat.jpg", PICTURE).original
+
+    with pytest.raises(BatchFailed, match="1 of 1 messages failed: OutOfTime"):
+        CLIENT.lambda_.invoke(
+            "process_images", CLIENT.events.generate_sqs_event([encode_work(original)])
+        )
+
+    assert services.recognizer.calls == []
+    assert len(services.queue.handed_back) == 1
 
 
 def test_lease_lasts_as_long_as_the_invocation(services: FakeServices) -> None:
@@ -210,9 +233,57 @@ def test_lease_lasts_as_long_as_the_invocation(services: FakeServices) -> None:
         lambda: leases.append(services.catalog.records[original.image_id].lease_until),
     )
 
-    app.process_images(event, SimpleNamespace(get_remaining_time_in_millis=lambda: 42_500))
+    app.process_images(event, invocation(42.5))
 
     assert leases == ["2026-01-31T09:15:42.500Z"]
+
+
+def scheduled() -> dict[str, Any]:
+    """The event that EventBridge sends once an hour, as Chalice's own test client makes it."""
+    event: dict[str, Any] = CLIENT.events.generate_cw_event(
+        "aws.events", "Scheduled Event", {}, ["rule"], "us-east-1"
+    )
+    return event
+
+
+def test_sweep_finds_what_no_event_told(services: FakeServices) -> None:
+    """An upload whose event was lost is enqueued by the sweep, and then taken all the way."""
+    services.uploads.upload("uploads/lost.jpg", PICTURE)
+    services.uploads.upload("elsewhere/lost.jpg", PICTURE)
+    services.clock.forward(hours=1)
+
+    app.sweep(scheduled(), invocation(300))
+
+    assert services.queue.sent == [Recheck("uploads/lost.jpg")]
+    bodies = [encode_work(work) for work in services.queue.receive()]
+    app.process_images(CLIENT.events.generate_sqs_event(bodies), invocation(60))
+    assert get(f"/images/{image_id_of('uploads/lost.jpg')}/status").json_body["status"] == (
+        "COMPLETED"
+    )
+
+
+def test_sweep_heeds_the_time_of_its_invocation(services: FakeServices) -> None:
+    """With the three seconds of Chalice's own test client one page is read; then it goes on."""
+    for name in "abc":
+        services.uploads.upload(f"uploads/{name}", PICTURE)
+    services.clock.forward(hours=1)
+
+    CLIENT.lambda_.invoke("sweep", scheduled())
+    first = services.queue.receive()
+    CLIENT.lambda_.invoke("sweep", scheduled())
+
+    assert first == [Recheck("uploads/a"), Recheck("uploads/b")]
+    assert services.queue.sent == [Recheck("uploads/c")]
+
+
+def test_sweep_runs_once_an_hour() -> None:
+    """The schedule is part of the app."""
+    [schedule] = [
+        source.schedule_expression.to_string()
+        for source in app.app.event_sources
+        if hasattr(source, "schedule_expression")
+    ]
+    assert schedule == "rate(1 hour)"
 
 
 # ── upload ───────────────────────────────────────────────────────────────────────────────────────
@@ -438,6 +509,7 @@ def local_network(monkeypatch: pytest.MonkeyPatch) -> None:
         "TABLE_NAME": "catalog",
         "WORK_QUEUE_URL": "work",
         "TOPIC_ARN": "topic",
+        "MAX_RECEIVE_COUNT": "5",
         "FETCH_ALLOWED_NETWORKS": "127.0.0.0/8",
     }
     monkeypatch.setattr(app, "settings", lambda: read_settings(variables))
@@ -725,6 +797,58 @@ def test_delete_of_an_unknown_image_is_not_found(services: FakeServices) -> None
     assert services.uploads.calls == []
 
 
+# ── reprocess ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_reprocessing_is_accepted_and_shows_the_old_until_the_new_is_there(
+    services: FakeServices,
+) -> None:
+    """202 with where to ask; meanwhile the image is shown with all that it had."""
+    image = uploaded(services)
+    before = get(f"/images/{image.image_id}").json_body
+
+    response = request("POST", f"/images/{image.image_id}/reprocess")
+
+    assert response.status_code == 202
+    assert response.headers["Location"] == f"/images/{image.image_id}"
+    assert response.json_body["status"] == "QUEUED"
+    meanwhile = get(f"/images/{image.image_id}").json_body
+    assert meanwhile["status"] == "QUEUED"
+    for name in ("renditions", "labels", "fingerprint", "width", "height"):
+        assert meanwhile[name] == before[name] != []
+    bodies = [encode_work(work) for work in services.queue.receive()]
+    app.process_images(CLIENT.events.generate_sqs_event(bodies), invocation(60))
+    after = get(f"/images/{image.image_id}").json_body
+    assert after["status"] == "COMPLETED"
+    assert {row["key"] for row in after["renditions"]} == set(services.renditions.stored)
+    assert {row["key"] for row in before["renditions"]}.isdisjoint(services.renditions.stored)
+
+
+def test_failed_image_can_be_processed_again(services: FakeServices) -> None:
+    """One that was given up is QUEUED again without its error, and enqueued."""
+    image = uploaded(services)
+    services.catalog.records[image.image_id] = replace(
+        image,
+        status=ImageStatus.FAILED,
+        failure=Failure(RETRIES_EXHAUSTED, "Given up."),
+    )
+
+    response = request("POST", f"/images/{image.image_id}/reprocess")
+
+    assert (response.json_body["status"], response.json_body["error"]) == ("QUEUED", None)
+    assert services.queue.sent == [image.original]
+
+
+def test_reprocessing_what_is_not_there_is_not_found(services: FakeServices) -> None:
+    """Neither an unknown image nor a deleted one can be processed again."""
+    image = uploaded(services)
+    pipeline.remove(services.uploads.remove(image.original.key), services)
+
+    for image_id in ("unknown", image.image_id):
+        assert_problem(request("POST", f"/images/{image_id}/reprocess"), 404, "image_not_found")
+    assert services.queue.sent == []
+
+
 # ── list ─────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -857,13 +981,13 @@ def test_internal_error_tells_nothing(
     services: FakeServices, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A bare 500: what went wrong inside is in the log, and nowhere else."""
-    services.catalog.before("get", Throttled("secret of the table"))
+    services.catalog.before("get", Outage("secret of the table"))
 
     response = get("/images/some")
 
     problem = assert_problem(response, 500, "internal_error")
     assert b"secret" not in response.body
-    assert b"Throttled" not in response.body
+    assert b"Outage" not in response.body
     assert b"Traceback" not in response.body
     assert problem["title"] == "Internal error"
     assert "secret of the table" in caplog.text
@@ -877,6 +1001,7 @@ def test_internal_error_tells_nothing(
         ("GET", "/images/x/status"),
         ("GET", "/images/uploads/x/status"),
         ("DELETE", "/images/x"),
+        ("POST", "/images/x/reprocess"),
     ],
 )
 def test_every_route_answers_an_outage_alike(
@@ -885,7 +1010,7 @@ def test_every_route_answers_an_outage_alike(
     """Whatever breaks below a route, its client gets problem details."""
     services.catalog.before("get", *[ConnectionError("down")] * 3)
 
-    response = request(method, path, PICTURE if method == "POST" else b"")
+    response = request(method, path, PICTURE if path.startswith("/images?") else b"")
 
     assert_problem(response, 500, "internal_error")
 

@@ -12,7 +12,7 @@ from chalicelib import bootstrap
 from chalicelib.bootstrap import Services
 from chalicelib.config import read_settings
 from chalicelib.model import Limits, OutputFormat, Rendition
-from chalicelib.pipeline import Recipe
+from chalicelib.services import Patience, Recipe
 
 SETTINGS = read_settings(
     {
@@ -21,6 +21,9 @@ SETTINGS = read_settings(
         "TABLE_NAME": "images",
         "WORK_QUEUE_URL": "https://sqs.example/123456789012/work",
         "TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:images",
+        "MAX_RECEIVE_COUNT": "4",
+        "IMAGES_IN_FLIGHT": "3",
+        "RETRY_DELAY_S": "7",
         "RENDITIONS": "small 64x64 prefix=web",
         "MAX_LABELS": "7",
         "MIN_CONFIDENCE": "55",
@@ -51,8 +54,13 @@ def test_settings_reach_the_services(services: Services) -> None:
         True,
     )
     assert services.recipe == Recipe(
-        SETTINGS.renditions, Limits(max_bytes=1000), background="#000000", keep_gps=True
+        SETTINGS.recipe_version,
+        SETTINGS.renditions,
+        Limits(max_bytes=1000),
+        background="#000000",
+        keep_gps=True,
     )
+    assert services.patience == Patience(in_flight=3, max_receives=4, retry_delay_s=7)
     assert services.clock().tzinfo is not None
 
 

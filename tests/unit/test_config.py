@@ -6,7 +6,7 @@ import pytest
 
 from chalicelib.config import DEFAULT_RENDITIONS, Settings, parse_renditions, read_settings
 from chalicelib.errors import SettingsError
-from chalicelib.model import Limits, OutputFormat, RenditionSpec, ResizeMode
+from chalicelib.model import PIPELINE_VERSION, Limits, OutputFormat, RenditionSpec, ResizeMode
 
 STAGE = {
     "UPLOADS_BUCKET": "originals",
@@ -14,6 +14,7 @@ STAGE = {
     "TABLE_NAME": "catalog",
     "WORK_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/image-work",
     "TOPIC_ARN": "arn:aws:sns:eu-central-1:123456789012:images",
+    "MAX_RECEIVE_COUNT": "5",
 }
 
 
@@ -22,7 +23,7 @@ def read(**variables: str) -> Settings:
 
 
 def test_stage_needs_its_resources_and_nothing_else() -> None:
-    """The five names of resources make a stage; everything else has a default."""
+    """What the stack tells of its resources makes a stage; everything else has a default."""
     settings = read()
 
     assert settings.uploads_bucket == "originals"
@@ -40,6 +41,7 @@ def test_stage_needs_its_resources_and_nothing_else() -> None:
         10,
         2,
     )
+    assert (settings.max_receive_count, settings.retry_delay_s) == (5, 30)
     assert (settings.fetch_allowed_hosts, settings.fetch_allowed_networks) == ((), ())
     assert (settings.background, settings.keep_gps) == ("#ffffff", False)
 
@@ -86,7 +88,10 @@ def test_everything_wrong_is_named_at_once() -> None:
         ("MAX_BYTES", "1", 1),
         ("MAX_PIXELS", "400000000", 400_000_000),
         ("MAX_SIDE", "30000", 30_000),
-        ("MAX_LABELS", "90", 90),
+        ("MAX_LABELS", "49", 49),
+        ("MAX_RECEIVE_COUNT", "1", 1),
+        ("RETRY_DELAY_S", "0", 0),
+        ("RETRY_DELAY_S", "900", 900),
         ("MIN_CONFIDENCE", "0", 0.0),
         ("MIN_CONFIDENCE", "99.5", 99.5),
         ("IMAGE_PROPERTIES", "True", True),
@@ -120,7 +125,10 @@ def test_variable_is_read(variable: str, text: str, value: object) -> None:
         ("MAX_BYTES", "50 MB"),
         ("MAX_BYTES", ""),
         ("MAX_LABELS", "0"),
-        ("MAX_LABELS", "91"),  # a transaction of DynamoDB takes 100 items: record and labels
+        ("MAX_LABELS", "50"),  # a transaction of DynamoDB takes 100 items: see Settings
+        ("MAX_RECEIVE_COUNT", "0"),
+        ("RETRY_DELAY_S", "-1"),
+        ("RETRY_DELAY_S", "901"),
         ("MIN_CONFIDENCE", "-1"),
         ("MIN_CONFIDENCE", "100.1"),
         ("MIN_CONFIDENCE", "nan"),
@@ -190,6 +198,52 @@ def test_rendition_that_cannot_be_read_says_where(text: str, trouble: str) -> No
     """The message shows the word, and what would be right."""
     with pytest.raises(ValueError, match=trouble):
         parse_renditions(text)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("RENDITIONS", "small 64x64"),
+        ("RENDITIONS", DEFAULT_RENDITIONS + " q79"),
+        ("BACKGROUND", "#000000"),
+        ("KEEP_GPS", "true"),
+        ("MAX_LABELS", "21"),
+        ("MIN_CONFIDENCE", "71"),
+        ("IMAGE_PROPERTIES", "true"),
+    ],
+)
+def test_version_of_the_recipe_changes_with_what_shapes_a_result(variable: str, text: str) -> None:
+    """What would come out otherwise than before is told apart by its version."""
+    version = read(**{variable: text}).recipe_version
+
+    assert version != read().recipe_version
+    assert version == read(**{variable: text}).recipe_version
+    assert version.startswith(f"{PIPELINE_VERSION}-")
+
+
+def test_version_of_the_recipe_is_the_same_whatever_else_is_set() -> None:
+    """Neither a resource nor a limit, a pace or a permission changes what comes out."""
+    others = {
+        **{name: "https://sqs.example/1/other" for name in STAGE if name != "MAX_RECEIVE_COUNT"},
+        "MAX_RECEIVE_COUNT": "9",
+        "MAX_BYTES": "1000",
+        "MAX_PIXELS": "1000",
+        "MAX_SIDE": "1000",
+        "BATCH_SIZE": "1",
+        "MAXIMUM_CONCURRENCY": "2",
+        "IMAGES_IN_FLIGHT": "1",
+        "RETRY_DELAY_S": "1",
+        "API_AUTH": "none",
+        "FETCH_ALLOWED_HOSTS": "a.example",
+        "FETCH_ALLOWED_NETWORKS": "10.0.0.0/8",
+    }
+    shaping = {
+        *("RENDITIONS", "BACKGROUND", "KEEP_GPS"),
+        *("MAX_LABELS", "MIN_CONFIDENCE", "IMAGE_PROPERTIES"),
+    }
+
+    assert read(**others).recipe_version == read().recipe_version
+    assert others.keys() | shaping == {setting.name.upper() for setting in fields(Settings)}
 
 
 def test_every_setting_says_what_it_is() -> None:

@@ -14,6 +14,7 @@ from chalicelib.errors import MalformedMessage
 from chalicelib.messages import (
     ObjectChange,
     ObjectEvent,
+    Recheck,
     announcement_of,
     encode_work,
     image_details,
@@ -222,7 +223,7 @@ def test_work_message_brings_the_version_it_was_sent_for() -> None:
 
     one, two = work_messages(sqs_event(encode_work(ORIGINAL), encode_work(odd)))
 
-    assert (one.original, two.original) == (ORIGINAL, odd)
+    assert (one.work, two.work) == (ORIGINAL, odd)
     assert (two.message_id, two.receipt_handle, two.receive_count) == ("message-1", "handle-1", 2)
 
 
@@ -234,13 +235,28 @@ def test_work_message_is_ascii(key: str) -> None:
     assert all(" " <= char <= "~" for char in body)
 
 
-@pytest.mark.parametrize("body", ["", "no JSON", "null", "3", "[]", "{}", '{"key": "uploads/x"}'])
+@given(st.text())
+def test_recheck_brings_the_key_to_look_at(key: str) -> None:
+    """A message that asks to look at a key is told from one of a version, whatever the key."""
+    [message] = work_messages(sqs_event(encode_work(Recheck(key))))
+
+    assert message.work == Recheck(key)
+    assert message.work.key == key
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *("", "no JSON", "null", "3", "[]", "{}", "true", '"recheck"', '["recheck"]'),
+        '{"key": "uploads/x"}',
+    ],
+)
 def test_foreign_work_message_is_malformed(body: str) -> None:
     """What this pipeline did not write is refused, and is still a message that can be told."""
     [message] = work_messages(sqs_event(body))
 
     with pytest.raises(MalformedMessage, match="This is no work message: "):
-        _ = message.original
+        _ = message.work
 
 
 # ── announcements ────────────────────────────────────────────────────────────────────────────────

@@ -1,25 +1,16 @@
 """Every use case over services in memory: what it does, and what nothing can make it do."""
 
-import threading
-from collections.abc import Sequence
+from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from chalicelib import pipeline
-from chalicelib.errors import (
-    BatchFailed,
-    ImageNotFound,
-    KeyTaken,
-    LeaseHeld,
-    MalformedMessage,
-    RecognitionRefused,
-    StaleRevision,
-)
-from chalicelib.messages import ObjectChange, ObjectEvent, WorkMessage, encode_work, timestamp
+from chalicelib.errors import ImageNotFound, KeyTaken, LeaseHeld, OutOfTime, RecognitionRefused
+from chalicelib.messages import ObjectChange, ObjectEvent, timestamp
 from chalicelib.model import (
-    PIPELINE_VERSION,
     Failure,
     Image,
     ImageStatus,
@@ -28,11 +19,11 @@ from chalicelib.model import (
     Query,
     image_id_of,
 )
-from tests.fakes import CAT, LIMITS, FakeServices, Killed, Throttled
+from tests.fakes import CAT, LIMITS, RECIPE, FakeServices, Killed, Outage
 from tests.pictures import photo, saved
 
 KEY = "uploads/cat.jpg"
-LEASE = timedelta(seconds=60)
+LEASE = timedelta(seconds=90)
 PICTURE = saved(photo(64, 48, seed=1))
 OTHER = saved(photo(48, 64, seed=2))
 TEXT = b"This is no picture."
@@ -50,7 +41,7 @@ def upload(services: FakeServices, body: bytes = PICTURE, key: str = KEY) -> Ori
 
 
 def process(services: FakeServices, original: Original) -> None:
-    pipeline.process(original, LEASE, services)
+    pipeline.process(original, services.clock() + LEASE, nullcontext(), services)
 
 
 def complete(services: FakeServices, body: bytes = PICTURE, key: str = KEY) -> Original:
@@ -126,7 +117,7 @@ def test_registration_killed_before_its_message_is_made_good(services: FakeServi
 
 
 def test_older_event_changes_nothing(services: FakeServices) -> None:
-    """The event of the first upload that comes after that of the second is dropped."""
+    """The event of the first upload that comes after that of the second is not asked for."""
     first = services.uploads.upload(KEY, PICTURE)
     second = services.uploads.upload(KEY, OTHER)
     pipeline.register(second, services)
@@ -135,10 +126,10 @@ def test_older_event_changes_nothing(services: FakeServices) -> None:
     pipeline.register(first, services)
 
     assert recorded(services) == before
-    assert services.queue.sent == [second.original]
+    assert set(services.queue.sent) == {second.original}
 
 
-def test_newer_version_supersedes_renditions_and_labels(services: FakeServices) -> None:
+def test_newer_version_takes_renditions_and_labels_off_the_record(services: FakeServices) -> None:
     """A replaced image is no longer found by its labels; its renditions wait to be replaced."""
     complete(services)
     stored = rendition_keys(services)
@@ -147,21 +138,22 @@ def test_newer_version_supersedes_renditions_and_labels(services: FakeServices) 
 
     image = recorded(services)
     assert (image.status, image.original) == ("QUEUED", second)
-    assert set(image.superseded) == stored == set(services.renditions.stored)
+    assert set(services.renditions.stored) == stored != set()
     assert (image.renditions, image.recognition.labels, image.announced) == ((), (), False)
     assert pipeline.browse(Query(10, labels=("Cat",)), services).images == ()
 
 
-def test_superseded_renditions_go_once_the_new_ones_are_there(services: FakeServices) -> None:
+def test_old_renditions_go_once_the_new_ones_are_there(services: FakeServices) -> None:
     """After replacing an image twice only the renditions of the last version are stored."""
     complete(services)
+    old = rendition_keys(services)
     upload(services, OTHER)
 
-    third = complete(services)
+    complete(services)
 
     assert set(services.renditions.stored) == rendition_keys(services)
-    assert sorted(services.renditions.stored) == sorted(services.renditions.of(third))
-    assert recorded(services).superseded == ()
+    assert len(services.renditions.stored) == 2
+    assert old.isdisjoint(services.renditions.stored)
 
 
 def test_upload_after_a_removal_is_a_new_image(services: FakeServices) -> None:
@@ -185,7 +177,7 @@ def test_registration_starts_again_when_somebody_was_faster(services: FakeServic
     pipeline.register(first, services)
 
     assert recorded(services).original == second.original
-    assert services.queue.sent == [second.original]
+    assert set(services.queue.sent) == {second.original}
 
 
 # ── submit ───────────────────────────────────────────────────────────────────────────────────────
@@ -220,7 +212,6 @@ def test_event_of_a_submitted_image_enqueues_it(services: FakeServices) -> None:
 
 def test_event_that_is_faster_than_the_submission_counts(services: FakeServices) -> None:
     """When the event comes before the submission has recorded its image, one record is left."""
-    services.catalog.before("get", go_on)
     services.catalog.before(
         "get", lambda: pipeline.register(services.uploads.created(KEY), services)
     )
@@ -304,7 +295,7 @@ def test_slow_submission_does_not_revive_a_deleted_image(services: FakeServices)
         pipeline.register(services.uploads.created(KEY), services)
         pipeline.remove(services.uploads.remove(KEY), services)
 
-    services.catalog.before("get", go_on, life_of_the_image)
+    services.catalog.before("get", life_of_the_image)
 
     submit(services)
 
@@ -314,7 +305,7 @@ def test_slow_submission_does_not_revive_a_deleted_image(services: FakeServices)
 
 def test_slow_submission_does_not_undo_a_newer_version(services: FakeServices) -> None:
     """What was uploaded over S3 while the submission hangs is the image."""
-    services.catalog.before("get", go_on, lambda: complete(services, OTHER))
+    services.catalog.before("get", lambda: complete(services, OTHER))
 
     submit(services)
 
@@ -350,7 +341,7 @@ def test_picture_is_completed(services: FakeServices) -> None:
     assert image.recognition.labels == (CAT,)
     assert image.fingerprint is not None
     assert (image.processed_at, image.updated_at) == (now, now)
-    assert (image.lease_until, image.pipeline_version) == (None, PIPELINE_VERSION)
+    assert (image.lease_until, image.pipeline_version) == (None, RECIPE.version)
     assert (image.failure, image.announced) == (None, True)
     assert {key: len(body) for key, body in services.renditions.stored.items()} == {
         rendition.key: rendition.size_bytes for rendition in image.renditions
@@ -427,35 +418,199 @@ def test_failed_replacement_takes_the_renditions_of_the_old_version_too(
     complete(services, TEXT)
 
     assert recorded(services).status is ImageStatus.FAILED
-    assert recorded(services).superseded == ()
+    assert recorded(services).renditions == ()
     assert services.renditions.stored == {}
 
 
-@pytest.mark.parametrize(
-    ("fake", "call"),
-    [
-        ("uploads", "get"),
-        ("recognizer", "recognize"),
-        ("renditions", "put"),
-        ("topic", "publish"),
-    ],
-)
-def test_transient_failure_comes_back_and_completes(
-    services: FakeServices, fake: str, call: str
-) -> None:
-    """An error that passes goes through as it is; the message that comes back completes."""
-    original = upload(services)
-    getattr(services, fake).before(call, Throttled())
-    with pytest.raises(Throttled):
-        process(services, original)
-    assert services.topic.statuses == []
+FAKES = ("catalog", "uploads", "renditions", "recognizer", "topic", "queue")
+PASSES = {"picture": "COMPLETED", "text": "FAILED", "gone": "DELETED"}
 
-    services.clock.forward(seconds=61)
+
+def replacement(services: FakeServices, kind: str) -> Original:
+    """What a completed image has been replaced with, registered and not processed yet."""
+    complete(services, OTHER)
+    original = upload(services, TEXT if kind == "text" else PICTURE)
+    if kind == "gone":
+        services.uploads.remove_version(original)
+    for fake in FAKES:
+        getattr(services, fake).calls.clear()
+    services.topic.published.clear()
+    return original
+
+
+def calls_of_processing(kind: str) -> list[tuple[str, str, str, int]]:
+    """Every call that processing a replacement makes, and how many of the same are before it."""
+    services = FakeServices()
+    process(services, replacement(services, kind))
+    return [
+        (kind, fake, call, passed)
+        for fake in FAKES
+        for call, times in Counter(getattr(services, fake).calls).items()
+        for passed in range(times)
+    ]
+
+
+EVERY_CALL = [step for kind in PASSES for step in calls_of_processing(kind)]
+
+
+def test_every_kind_of_call_is_broken_below() -> None:
+    """What is tried below covers all that processing does."""
+    assert {f"{fake}.{call}" for _, fake, call, _ in EVERY_CALL} == {
+        "catalog.get",
+        "catalog.save",
+        "uploads.get",
+        "renditions.put",
+        "renditions.tidy",
+        "renditions.delete",
+        "recognizer.recognize",
+        "topic.publish",
+    }
+
+
+def assert_ended(services: FakeServices, original: Original, kind: str) -> None:
+    """The end that a run without a break has."""
+    image = recorded(services)
+    assert (image.status, image.original) == (PASSES[kind], original)
+    assert (image.announced, image.lease_until) == (True, None)
+    assert set(services.renditions.stored) == rendition_keys(services)
+    assert len(services.renditions.stored) == (2 if kind == "picture" else 0)
+    assert set(services.topic.statuses) == {PASSES[kind]}
+    assert services.topic.published[-1].details["version_id"] == original.version_id
+
+
+@pytest.mark.parametrize(("kind", "fake", "call", "passed"), EVERY_CALL)
+def test_killed_anywhere_ends_like_a_run_without_a_break(
+    services: FakeServices, kind: str, fake: str, call: str, passed: int
+) -> None:
+    """Whichever call a worker dies before, the next delivery leads to the same end."""
+    original = replacement(services, kind)
+    getattr(services, fake).before(call, *[go_on] * passed, Killed())
+    crash(services, original)
+
+    services.clock.forward(seconds=91)
     process(services, original)
 
-    assert recorded(services).status is ImageStatus.COMPLETED
+    assert_ended(services, original, kind)
+
+
+@pytest.mark.parametrize(("kind", "fake", "call", "passed"), EVERY_CALL)
+def test_killed_anywhere_is_found_by_a_recheck(
+    services: FakeServices, kind: str, fake: str, call: str, passed: int
+) -> None:
+    """Where the message is lost with the worker, a recheck and what it finds lead to that end."""
+    original = replacement(services, kind)
+    getattr(services, fake).before(call, *[go_on] * passed, Killed())
+    crash(services, original)
+    if kind == "gone":
+        services.uploads.remove(KEY)
+
+    services.clock.forward(seconds=91)
+    image = pipeline.recheck(KEY, services)
+    if image is not None and not image.status.is_final:
+        process(services, image.original)
+
+    assert recorded(services).status == PASSES[kind]
+    assert recorded(services).announced
     assert set(services.renditions.stored) == rendition_keys(services)
-    assert services.topic.statuses == ["COMPLETED"]
+    assert set(services.topic.statuses) == {PASSES[kind]}
+
+
+@pytest.mark.parametrize(("kind", "fake", "call", "passed"), EVERY_CALL)
+def test_transient_failure_comes_back_and_ends_well(
+    services: FakeServices, kind: str, fake: str, call: str, passed: int
+) -> None:
+    """An error that passes goes through as it is; the message that comes back ends the work."""
+    original = replacement(services, kind)
+    getattr(services, fake).before(call, *[go_on] * passed, Outage())
+    with pytest.raises(Outage):
+        process(services, original)
+
+    try:
+        process(services, original)
+    except LeaseHeld:  # what is just being settled is left alone for a minute
+        services.clock.forward(seconds=61)
+        process(services, original)
+
+    assert_ended(services, original, kind)
+
+
+@pytest.mark.parametrize(
+    ("fake", "call"), [("uploads", "get"), ("recognizer", "recognize"), ("renditions", "put")]
+)
+def test_transient_failure_gives_the_lease_back(
+    services: FakeServices, fake: str, call: str
+) -> None:
+    """The next try need not wait, and an end with a word is none of those that are counted."""
+    original = upload(services)
+    getattr(services, fake).before(call, Outage())
+
+    with pytest.raises(Outage):
+        process(services, original)
+
+    image = recorded(services)
+    assert (image.status, image.lease_until, image.lost) == ("QUEUED", None, 0)
+    assert (image.failure, services.topic.statuses) == (None, [])
+    process(services, original)
+    assert recorded(services).status is ImageStatus.COMPLETED
+
+
+def test_lease_that_cannot_be_given_back_ends_by_itself(
+    services: FakeServices, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first error is what goes through, and the image is taken up after the lease."""
+    original = upload(services)
+    services.uploads.before("get", Outage("of S3"))
+    services.catalog.before("save", go_on, Outage("of DynamoDB"))
+
+    with pytest.raises(Outage, match="of S3"):
+        process(services, original)
+
+    assert "keeps its lease" in caplog.text
+    with pytest.raises(LeaseHeld):
+        process(services, original)
+    services.clock.forward(seconds=91)
+    process(services, original)
+    assert recorded(services).status is ImageStatus.COMPLETED
+
+
+def test_slot_that_does_not_open_gives_the_lease_back(services: FakeServices) -> None:
+    """Where there is no time to begin, nothing has been read and somebody else may begin."""
+
+    class Closed(AbstractContextManager[None]):
+        def __enter__(self) -> None:
+            raise OutOfTime("Too little time is left.")
+
+        def __exit__(self, *_: object) -> None:
+            """It has never been open."""
+
+    original = upload(services)
+    services.uploads.calls.clear()
+
+    with pytest.raises(OutOfTime):
+        pipeline.process(original, services.clock() + LEASE, Closed(), services)
+
+    assert (recorded(services).status, recorded(services).lease_until) == ("QUEUED", None)
+    assert services.uploads.calls == []
+
+
+def test_slot_is_left_before_the_network_is_waited_for(services: FakeServices) -> None:
+    """Only bytes and pixels in memory take a slot: Rekognition and S3 are waited for without."""
+    original = upload(services)
+    held: list[str] = []
+
+    class Slot(AbstractContextManager[None]):
+        def __enter__(self) -> None:
+            held.append("taken")
+
+        def __exit__(self, *_: object) -> None:
+            held.append("left")
+
+    services.uploads.before("get", lambda: held.append("read"))
+    services.recognizer.before("recognize", lambda: held.append("recognised"))
+
+    pipeline.process(original, services.clock() + LEASE, Slot(), services)
+
+    assert held == ["taken", "read", "left", "recognised"]
 
 
 @pytest.mark.parametrize("body", [PICTURE, TEXT])
@@ -468,6 +623,7 @@ def test_killed_before_announcing_is_announced_once_by_the_retry(
     crash(services, original)
     calls = list(services.recognizer.calls)
 
+    services.clock.forward(seconds=91)
     process(services, original)
     process(services, original)
 
@@ -485,42 +641,11 @@ def test_killed_between_announcing_and_marking_is_announced_twice_at_most(
     crash(services, original)
     assert services.topic.statuses == ["COMPLETED"]
 
+    services.clock.forward(seconds=91)
     process(services, original)
     process(services, original)
 
     assert services.topic.statuses == ["COMPLETED"] * 2
-
-
-@pytest.mark.parametrize(
-    ("fake", "call", "passed"),
-    [
-        ("uploads", "get", 0),
-        ("renditions", "put", 0),
-        ("renditions", "put", 1),
-        ("recognizer", "recognize", 0),
-        ("catalog", "save", 1),
-        ("catalog", "save", 2),
-        ("renditions", "delete", 0),
-        ("topic", "publish", 0),
-    ],
-)
-def test_killed_anywhere_ends_like_a_run_without_a_break(
-    services: FakeServices, fake: str, call: str, passed: int
-) -> None:
-    """Whichever call a worker dies before, the next delivery leads to the same end."""
-    complete(services, OTHER)
-    original = upload(services)
-    getattr(services, fake).before(call, *[go_on] * passed, Killed())
-    crash(services, original)
-
-    services.clock.forward(seconds=61)
-    process(services, original)
-
-    image = recorded(services)
-    assert (image.status, image.original, image.announced) == ("COMPLETED", original, True)
-    assert image.superseded == ()
-    assert set(services.renditions.stored) == rendition_keys(services)
-    assert services.topic.published[-1].details["version_id"] == original.version_id
 
 
 def test_overtaken_by_a_newer_version_takes_its_renditions_back(services: FakeServices) -> None:
@@ -597,12 +722,12 @@ def test_half_stored_and_overtaken_is_taken_back_by_the_retry(
 
     process(services, original)
 
-    assert services.renditions.of(original) == []
+    assert half.keys().isdisjoint(services.renditions.stored)
     assert set(services.renditions.stored) == rendition_keys(services)
 
 
-def test_record_that_moved_on_under_the_same_version_comes_back(services: FakeServices) -> None:
-    """The finished work is not thrown away: the message comes back and completes."""
+def test_event_that_meets_the_processing_is_kept_with_the_result(services: FakeServices) -> None:
+    """A record that learns a newer sequencer meanwhile has both, and the work is done once."""
     original = upload(services)
 
     def event_with_a_newer_sequencer() -> None:
@@ -610,16 +735,14 @@ def test_record_that_moved_on_under_the_same_version_comes_back(services: FakeSe
         pipeline.register(replace(services.uploads.created(KEY), original=again), services)
 
     services.recognizer.before("recognize", event_with_a_newer_sequencer)
-    with pytest.raises(StaleRevision):
-        process(services, original)
-    assert recorded(services).status is ImageStatus.PROCESSING
 
-    services.clock.forward(seconds=61)
     process(services, original)
 
-    assert recorded(services).status is ImageStatus.COMPLETED
+    image = recorded(services)
+    assert (image.status, image.original.sequencer) == ("COMPLETED", "9" * 32)
     assert set(services.renditions.stored) == rendition_keys(services)
     assert services.topic.statuses == ["COMPLETED"]
+    assert services.recognizer.calls == ["recognize"]
 
 
 def test_held_lease_makes_the_message_come_back(services: FakeServices) -> None:
@@ -649,29 +772,93 @@ def test_expired_lease_is_taken_over(services: FakeServices) -> None:
     with pytest.raises(LeaseHeld):
         process(services, original)
 
-    services.clock.forward(seconds=60)
+    services.clock.forward(seconds=90)
     process(services, original)
 
     assert recorded(services).status is ImageStatus.COMPLETED
 
 
-def test_slow_worker_whose_lease_was_taken_over_does_not_announce_again(
-    services: FakeServices,
+@pytest.mark.parametrize(
+    ("fake", "call"), [("uploads", "get"), ("recognizer", "recognize"), ("renditions", "put")]
+)
+def test_slow_worker_whose_image_another_has_finished_changes_nothing(
+    services: FakeServices, fake: str, call: str
 ) -> None:
-    """A worker that wakes up after another has finished its image changes nothing."""
+    """It neither overwrites nor announces anything, and takes back what it stores so late."""
     original = upload(services)
+    seen: list[Image] = []
 
     def taken_over() -> None:
-        services.clock.forward(seconds=61)
+        services.clock.forward(seconds=91)
         process(services, original)
+        seen.append(recorded(services))
 
-    services.recognizer.before("recognize", taken_over)
-    with pytest.raises(StaleRevision):
-        process(services, original)
+    getattr(services, fake).before(call, taken_over)
+    process(services, original)
 
+    assert recorded(services) == seen[0]
     assert recorded(services).status is ImageStatus.COMPLETED
     assert set(services.renditions.stored) == rendition_keys(services)
     process(services, original)
+    assert services.topic.statuses == ["COMPLETED"]
+
+
+def test_slow_worker_whose_image_another_is_at_comes_back(services: FakeServices) -> None:
+    """Its result is not the one that counts; its message finds out what became of the other's."""
+    original = upload(services)
+    second = "2026-01-31T09:30:00.000Z"
+
+    def taken_over() -> None:
+        services.clock.forward(seconds=91)
+        now = recorded(services)
+        taken = replace(now, attempt=now.attempt + 1, lease_until=second)
+        services.catalog.save(taken, previous=now)
+
+    services.recognizer.before("recognize", taken_over)
+
+    with pytest.raises(LeaseHeld) as raised:
+        process(services, original)
+
+    assert raised.value.until == second
+    assert (recorded(services).status, recorded(services).attempt) == ("PROCESSING", 2)
+    assert services.topic.statuses == []
+
+
+def test_slow_worker_whose_image_was_given_back_meanwhile_comes_back(
+    services: FakeServices,
+) -> None:
+    """Another has taken it on and failed for now: the error still names a time to come back at."""
+    original = upload(services)
+
+    def taken_over_and_given_back() -> None:
+        services.clock.forward(seconds=91)
+        services.uploads.before("get", Outage())
+        with pytest.raises(Outage):
+            process(services, original)
+
+    services.recognizer.before("recognize", taken_over_and_given_back)
+
+    with pytest.raises(LeaseHeld) as raised:
+        process(services, original)
+
+    assert datetime.fromisoformat(raised.value.until) <= services.clock()
+    process(services, original)
+    assert recorded(services).status is ImageStatus.COMPLETED
+    assert set(services.renditions.stored) == rendition_keys(services)
+
+
+@pytest.mark.parametrize("seconds", [30, 60, 90])
+def test_lease_may_end_whenever_that_of_settling_does(
+    services: FakeServices, seconds: float
+) -> None:
+    """Who finishes an image settles it, even where both leases happen to end at the same time."""
+    original = upload(services)
+
+    pipeline.process(
+        original, services.clock() + timedelta(seconds=seconds), nullcontext(), services
+    )
+
+    assert (recorded(services).status, recorded(services).announced) == ("COMPLETED", True)
     assert services.topic.statuses == ["COMPLETED"]
 
 
@@ -728,6 +915,7 @@ def test_original_that_is_gone_is_announced_by_the_retry(services: FakeServices)
     services.topic.before("publish", Killed())
     crash(services, original)
 
+    services.clock.forward(seconds=91)
     process(services, original)
     process(services, original)
 
@@ -748,7 +936,7 @@ def test_event_that_meets_the_settling_leaves_nothing_undone(services: FakeServi
     process(services, original)
 
     image = recorded(services)
-    assert (image.announced, image.superseded) == (True, ())
+    assert (image.announced, image.status) == (True, "COMPLETED")
     assert image.original.sequencer == "9" * 32
     assert set(services.renditions.stored) == rendition_keys(services)
 
@@ -756,7 +944,7 @@ def test_event_that_meets_the_settling_leaves_nothing_undone(services: FakeServi
 def test_upload_that_meets_an_announcement_is_not_marked_as_announced(
     services: FakeServices,
 ) -> None:
-    """Replaced in that very moment, an image has its renditions and announcement before it."""
+    """Replaced in that very moment, an image has its announcement still before it."""
     first = upload(services)
     services.topic.before("publish", lambda: upload(services, OTHER))
 
@@ -764,7 +952,6 @@ def test_upload_that_meets_an_announcement_is_not_marked_as_announced(
 
     image = recorded(services)
     assert (image.status, image.announced) == ("QUEUED", False)
-    assert set(image.superseded) == set(services.renditions.stored) != set()
     process(services, services.queue.receive()[-1])
     assert services.topic.statuses == ["COMPLETED", "COMPLETED"]
     assert set(services.renditions.stored) == rendition_keys(services)
@@ -786,7 +973,7 @@ def test_record_that_vanishes_while_it_is_settled_is_an_error(services: FakeServ
 def test_failure_of_an_old_version_leaves_a_newer_one_alone(services: FakeServices) -> None:
     """Cleaning up after a bad file does not take what the next upload has stored meanwhile."""
     bad = upload(services, TEXT)
-    services.renditions.before("delete_version", lambda: complete(services))
+    services.renditions.before("tidy", lambda: complete(services))
 
     process(services, bad)
 
@@ -795,124 +982,15 @@ def test_failure_of_an_old_version_leaves_a_newer_one_alone(services: FakeServic
     assert rendition_keys(services) <= set(services.renditions.stored)
 
 
-# ── process_batch ────────────────────────────────────────────────────────────────────────────────
-
-
-def message(original: Original | None, number: int) -> WorkMessage:
-    body = "{}" if original is None else encode_work(original)
-    return WorkMessage(f"message-{number}", f"handle-{number}", body, receive_count=1)
-
-
-def batch(services: FakeServices, size: int) -> list[WorkMessage]:
-    """Messages of as many images."""
-    return [
-        message(upload(services, key=f"uploads/{number}.jpg"), number) for number in range(size)
-    ]
-
-
-def process_batch(
-    services: FakeServices, messages: Sequence[WorkMessage], in_flight: int = 2
-) -> None:
-    pipeline.process_batch(messages, LEASE, in_flight, services)
-
-
-def test_good_batch_is_left_to_lambda(services: FakeServices) -> None:
-    """When all goes well nothing is deleted by us: Lambda deletes the batch."""
-    messages = batch(services, 5)
-
-    process_batch(services, messages)
-
-    assert {image.status for image in services.catalog.records.values()} == {"COMPLETED"}
-    assert services.queue.calls.count("delete") == 0
-
-
-def test_bad_image_does_not_cost_its_neighbours(services: FakeServices) -> None:
-    """What succeeded is deleted, and the error names every cause of what did not."""
-    messages = batch(services, 3)
-    messages.append(message(None, 3))
-    held = services.catalog.records[messages[1].original.image_id]
-    lease = timestamp(services.clock.now + LEASE)
-    services.catalog.records[held.image_id] = replace(
-        held, status=ImageStatus.PROCESSING, lease_until=lease
-    )
-
-    with pytest.raises(BatchFailed) as raised:
-        process_batch(services, messages)
-
-    assert services.queue.deleted == [messages[0], messages[2]]
-    assert [type(failure) for failure in raised.value.failures] == [LeaseHeld, MalformedMessage]
-    assert str(raised.value).startswith("2 of 4 messages failed: LeaseHeld: uploads/1.jpg is")
-    assert "MalformedMessage: This is no work message: {}" in str(raised.value)
-
-
-def test_file_that_is_no_picture_is_no_failure_of_the_batch(services: FakeServices) -> None:
-    """A permanent failure is consumed like a success."""
-    messages = [*batch(services, 2), message(upload(services, TEXT), 2)]
-
-    process_batch(services, messages)
-
-    assert recorded(services).status is ImageStatus.FAILED
-    assert services.topic.statuses.count("COMPLETED") == 2
-
-
-def test_batch_that_fails_as_a_whole_deletes_nothing(services: FakeServices) -> None:
-    """With nothing done, everything comes back."""
-    messages = batch(services, 2)
-    services.uploads.before("get", Throttled("slow down"), Throttled("slow down"))
-
-    with pytest.raises(
-        BatchFailed, match="2 of 2 messages failed: Throttled: slow down; Throttled"
-    ):
-        process_batch(services, messages)
-
-    assert services.queue.deleted == []
-
-
-@pytest.mark.parametrize("in_flight", [1, 2, 3])
-def test_no_more_images_are_in_flight_than_allowed(services: FakeServices, in_flight: int) -> None:
-    """The setting bounds how many images are in memory, and that many do overlap."""
-    messages = batch(services, 6)
-    meeting = Meeting(in_flight)
-    services.uploads.before("get", *[meeting.enter] * 6)
-    services.topic.before("publish", *[meeting.leave] * 6)
-
-    process_batch(services, messages, in_flight)
-
-    assert meeting.most == in_flight
-
-
-class Meeting:
-    """Counts who is inside at once; the first to come wait until all that may be are there."""
-
-    def __init__(self, size: int) -> None:
-        self._barrier = threading.Barrier(size, timeout=10)
-        self._lock = threading.Lock()
-        self._first = size
-        self._inside = 0
-        self.most = 0
-
-    def enter(self) -> None:
-        with self._lock:
-            self._inside += 1
-            self.most = max(self.most, self._inside)
-            self._first -= 1
-            waits = self._first >= 0
-        if waits:
-            self._barrier.wait()
-
-    def leave(self) -> None:
-        with self._lock:
-            self._inside -= 1
-
-
 # ── remove and delete ────────────────────────────────────────────────────────────────────────────
 
 
 def test_removal_leaves_a_tombstone_and_nothing_else(services: FakeServices) -> None:
-    """Renditions of every version, recorded or not, go with the object, and the record too."""
+    """Renditions of every attempt, recorded or not, go with the object, and the record too."""
     first = complete(services)
-    upload(services, OTHER)
-    services.renditions.stored["thumbnails/" + first.image_id + "/forgotten/x.jpg"] = b""
+    complete(services, OTHER)
+    upload(services)
+    services.renditions.stored["thumbnails/" + first.image_id + "/1/forgotten.jpg"] = b""
     other = complete(services, key="uploads/other.jpg")
     removed = services.uploads.remove(KEY)
 
@@ -920,8 +998,8 @@ def test_removal_leaves_a_tombstone_and_nothing_else(services: FakeServices) -> 
 
     image = recorded(services)
     assert (image.status, image.original, image.announced) == ("DELETED", removed.original, True)
-    assert (image.renditions, image.recognition.labels, image.superseded) == ((), (), ())
-    assert sorted(services.renditions.stored) == sorted(services.renditions.of(other))
+    assert (image.renditions, image.recognition.labels) == ((), ())
+    assert sorted(services.renditions.stored) == sorted(services.renditions.of(other.image_id))
     with pytest.raises(ImageNotFound):
         pipeline.find(first.image_id, services)
 
@@ -953,7 +1031,7 @@ def test_removal_is_announced_once_however_often_it_comes(services: FakeServices
 
 
 @pytest.mark.parametrize(
-    ("fake", "call"), [("renditions", "all_of"), ("renditions", "delete"), ("topic", "publish")]
+    ("fake", "call"), [("renditions", "tidy"), ("renditions", "delete"), ("topic", "publish")]
 )
 def test_removal_that_was_killed_is_finished_by_the_next_delivery(
     services: FakeServices, fake: str, call: str
@@ -965,6 +1043,7 @@ def test_removal_that_was_killed_is_finished_by_the_next_delivery(
     with pytest.raises(Killed):
         pipeline.remove(removed, services)
 
+    services.clock.forward(seconds=91)
     pipeline.remove(removed, services)
 
     assert services.renditions.stored == {}
@@ -1012,7 +1091,7 @@ def test_upload_that_meets_a_removal_keeps_its_renditions(services: FakeServices
     """A key used again while its removal is being settled loses nothing of the new image."""
     complete(services)
     removed = services.uploads.remove(KEY)
-    services.renditions.before("all_of", lambda: complete(services, OTHER))
+    services.renditions.before("tidy", lambda: complete(services, OTHER))
 
     pipeline.remove(removed, services)
 
@@ -1078,6 +1157,513 @@ def test_delete_of_an_unknown_image_is_refused(services: FakeServices) -> None:
         pipeline.delete("unknown", services)
 
     assert services.uploads.calls == []
+
+
+# ── recheck ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_recheck_of_an_object_without_a_record_queues_it(services: FakeServices) -> None:
+    """An upload whose event was lost is recorded as S3 holds it, for whoever asked to process."""
+    original = services.uploads.upload(KEY, PICTURE).original
+
+    image = pipeline.recheck(KEY, services)
+
+    assert image == recorded(services)
+    assert image.status is ImageStatus.QUEUED
+    assert image.original == replace(original, sequencer="")
+    process(services, image.original)
+    assert recorded(services).status is ImageStatus.COMPLETED
+
+
+def test_recheck_of_what_is_neither_here_nor_there_records_nothing(services: FakeServices) -> None:
+    """A key without an object and without a record stays without."""
+    assert pipeline.recheck(KEY, services) is None
+
+    assert services.catalog.records == {}
+    assert services.topic.statuses == []
+
+
+def test_recheck_finds_a_removal_whose_event_was_lost(services: FakeServices) -> None:
+    """The image goes as with the event, and the event that comes after all tells nobody again."""
+    complete(services)
+    removed = services.uploads.remove(KEY)
+
+    image = pipeline.recheck(KEY, services)
+
+    assert image is not None
+    assert image.status is ImageStatus.DELETED
+    assert recorded(services).announced
+    assert services.renditions.stored == {}
+    pipeline.remove(removed, services)
+    assert services.topic.statuses == ["COMPLETED", "DELETED"]
+    assert recorded(services).status is ImageStatus.DELETED
+
+
+def test_recheck_finds_a_replacement_whose_event_was_lost(services: FakeServices) -> None:
+    """What S3 holds is the image; the events that come after all are no news."""
+    first = complete(services)
+    event = services.uploads.upload(KEY, OTHER)
+
+    image = pipeline.recheck(KEY, services)
+
+    assert image is not None
+    assert (image.status, image.original.version_id) == ("QUEUED", event.original.version_id)
+    process(services, image.original)
+    pipeline.register(replace(event, original=first), services)
+    pipeline.register(event, services)
+    assert recorded(services).status is ImageStatus.COMPLETED
+    assert recorded(services).original == event.original
+    assert services.recognizer.calls == ["recognize"] * 2
+    assert set(services.renditions.stored) == rendition_keys(services)
+
+
+def test_recheck_finds_a_deleted_image_that_is_there_again(services: FakeServices) -> None:
+    """A tombstone does not outlive what S3 holds."""
+    complete(services)
+    pipeline.remove(services.uploads.remove(KEY), services)
+    services.uploads.upload(KEY, OTHER)
+
+    image = pipeline.recheck(KEY, services)
+
+    assert image is not None
+    assert (image.status, image.original.size_bytes) == ("QUEUED", len(OTHER))
+
+
+def test_recheck_of_a_tombstone_without_an_object_changes_nothing(services: FakeServices) -> None:
+    """Deleted is deleted, and was announced."""
+    complete(services)
+    pipeline.remove(services.uploads.remove(KEY), services)
+    before = recorded(services)
+
+    assert pipeline.recheck(KEY, services) == before
+
+    assert recorded(services) == before
+    assert services.topic.statuses == ["COMPLETED", "DELETED"]
+
+
+@pytest.mark.parametrize("body", [PICTURE, TEXT])
+def test_recheck_of_a_finished_image_changes_nothing(services: FakeServices, body: bytes) -> None:
+    """Record and object agree, so there is nothing to do, whatever the end was."""
+    complete(services, body)
+    before = recorded(services)
+    calls = len(services.topic.published)
+
+    assert pipeline.recheck(KEY, services) == before
+
+    assert recorded(services) == before
+    assert len(services.topic.published) == calls
+
+
+def test_recheck_leaves_a_worker_at_its_work(services: FakeServices) -> None:
+    """A live lease is heeded however many have died before."""
+    original = upload(services)
+    seen: list[Image | None] = []
+    before = recorded(services)
+    services.catalog.records[original.image_id] = replace(before, lost=9)
+
+    services.recognizer.before("recognize", lambda: seen.append(pipeline.recheck(KEY, services)))
+    process(services, original)
+
+    assert seen[0] is not None
+    assert (seen[0].status, seen[0].failure) == ("PROCESSING", None)
+    assert recorded(services).status is ImageStatus.COMPLETED
+    assert recorded(services).lost == 0
+
+
+@pytest.mark.parametrize(("fake", "call"), [("topic", "publish"), ("renditions", "tidy")])
+@pytest.mark.parametrize("end", ["removal", "failure"])
+def test_recheck_settles_what_a_worker_has_left_unsettled(
+    services: FakeServices, end: str, fake: str, call: str
+) -> None:
+    """Final but neither tidied nor announced, an image is settled once its lease is over."""
+    complete(services)
+    getattr(services, fake).before(call, Killed())
+    if end == "removal":
+        with pytest.raises(Killed):
+            pipeline.remove(services.uploads.remove(KEY), services)
+    else:
+        crash(services, upload(services, TEXT))
+
+    pipeline.recheck(KEY, services)
+    assert services.topic.statuses == ["COMPLETED"], "somebody may be at it"
+    services.clock.forward(seconds=91)
+    pipeline.recheck(KEY, services)
+
+    assert services.renditions.stored == {}
+    assert services.topic.statuses[1:] == ["DELETED" if end == "removal" else "FAILED"]
+    assert recorded(services).announced
+
+
+def die(services: FakeServices, original: Original, times: int) -> None:
+    """As many workers that end without a word, each after the lease of the one before."""
+    for _ in range(times):
+        services.uploads.before("get", Killed())
+        crash(services, original)
+        services.clock.forward(seconds=91)
+
+
+def test_recheck_gives_up_what_every_worker_dies_of(services: FakeServices) -> None:
+    """A picture that takes the process down is given up after as many tries as a message has."""
+    original = upload(services)
+    die(services, original, 4)
+    assert pipeline.recheck(KEY, services) == recorded(services)
+    assert recorded(services).status is ImageStatus.PROCESSING
+    die(services, original, 1)
+
+    image = pipeline.recheck(KEY, services)
+
+    assert image is not None
+    assert image.status is ImageStatus.FAILED
+    assert image.failure is not None
+    assert image.failure.code == "retries_exhausted"
+    assert "Given up after 5 tries" in image.failure.message
+    assert "out of memory" in image.failure.message
+    assert services.topic.statuses == ["FAILED"]
+    assert recorded(services).announced
+
+
+def test_workers_that_die_are_counted_in_a_row(services: FakeServices) -> None:
+    """An end with a word in between is none of them, and a result begins the count anew."""
+    original = upload(services)
+    die(services, original, 4)
+    for _ in range(3):
+        services.uploads.before("get", Outage())
+        with pytest.raises(Outage):
+            process(services, original)
+        services.clock.forward(seconds=91)
+
+    pipeline.recheck(KEY, services)
+    assert recorded(services).status is ImageStatus.QUEUED
+
+    process(services, original)
+    assert (recorded(services).status, recorded(services).lost) == ("COMPLETED", 0)
+
+
+@pytest.mark.parametrize("passed", [0, 1])
+def test_recheck_starts_again_when_somebody_was_faster(services: FakeServices, passed: int) -> None:
+    """What is replaced while it is looked at ends as S3 holds it."""
+    services.uploads.upload(KEY, PICTURE)
+    for fake, call in [("uploads", "current"), ("catalog", "save")][passed : passed + 1]:
+        getattr(services, fake).before(call, lambda: complete(services, OTHER))
+
+    pipeline.recheck(KEY, services)
+
+    image = recorded(services)
+    assert image.original.version_id == services.uploads.created(KEY).original.version_id
+    assert image.status is ImageStatus.COMPLETED
+    assert set(services.renditions.stored) == rendition_keys(services)
+
+
+def test_removal_found_by_a_recheck_leaves_nothing_of_a_worker_at_it(
+    services: FakeServices,
+) -> None:
+    """What is stored after the image is known to be deleted goes as well."""
+    original = upload(services)
+
+    def deleted_meanwhile() -> None:
+        services.uploads.remove(KEY)
+        pipeline.recheck(KEY, services)
+
+    services.renditions.before("put", deleted_meanwhile)
+
+    process(services, original)
+
+    assert recorded(services).status is ImageStatus.DELETED
+    assert services.renditions.stored == {}
+    assert services.topic.statuses == ["DELETED"]
+
+
+# ── give up ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class OfAws(Exception):
+    """What botocore raises, as far as it matters here."""
+
+    def __init__(self) -> None:
+        super().__init__("arn:aws:s3:::secret-bucket says no")
+        self.response = {"Error": {"Code": "AccessDenied", "Message": "arn:aws:s3:::secret-bucket"}}
+        self.operation_name = "PutObject"
+
+
+def test_given_up_image_says_how_often_and_why(services: FakeServices) -> None:
+    """FAILED with the stable code, in words for anybody: no ARN, no bucket; and announced."""
+    original = upload(services)
+
+    pipeline.give_up(original, OfAws(), services)
+
+    image = recorded(services)
+    assert image.status is ImageStatus.FAILED
+    assert image.failure is not None
+    assert image.failure.code == "retries_exhausted"
+    assert image.failure.message.startswith(
+        "Given up after 5 tries, the last of which ended so: "
+        "PutObject was answered with AccessDenied."
+    )
+    assert (image.announced, image.is_given_up) == (True, True)
+    assert services.topic.statuses == ["FAILED"]
+    assert "secret" not in str(services.topic.published[0])
+
+
+def test_image_that_is_given_up_keeps_what_it_had(services: FakeServices) -> None:
+    """While it was processed anew its old renditions were shown; they still are."""
+    original = complete(services)
+    before = recorded(services)
+    pipeline.reprocess(original.image_id, services)
+    services.renditions.before("put", go_on, Outage())
+    with pytest.raises(Outage):
+        process(services, original)
+
+    pipeline.give_up(original, Outage(), services)
+
+    image = recorded(services)
+    assert image.is_given_up
+    assert (image.renditions, image.recognition) == (before.renditions, before.recognition)
+    assert (image.description, image.fingerprint) == (before.description, before.fingerprint)
+    assert set(services.renditions.stored) == {rendition.key for rendition in before.renditions}
+
+
+@pytest.mark.parametrize("state", ["unknown", "completed", "replaced", "removed", "at work"])
+def test_only_what_still_waits_is_given_up(services: FakeServices, state: str) -> None:
+    """Neither an end that was reached, nor a newer version, nor another worker is touched."""
+    original = services.uploads.upload(KEY, PICTURE).original
+    if state != "unknown":
+        pipeline.register(services.uploads.created(KEY), services)
+    if state == "completed":
+        process(services, original)
+    elif state == "replaced":
+        upload(services, OTHER)
+    elif state == "removed":
+        pipeline.remove(services.uploads.remove(KEY), services)
+    elif state == "at work":
+        services.uploads.before("get", Killed())
+        crash(services, original)
+    before = dict(services.catalog.records)
+    published = list(services.topic.published)
+
+    pipeline.give_up(original, Outage(), services)
+
+    assert services.catalog.records == before
+    assert services.topic.published == published
+
+
+def test_giving_up_is_announced_once(services: FakeServices) -> None:
+    """A second time finds it given up and tells nobody."""
+    original = upload(services)
+
+    for _ in range(2):
+        pipeline.give_up(original, Outage(), services)
+
+    assert services.topic.statuses == ["FAILED"]
+
+
+@pytest.mark.parametrize(("fake", "call"), [("topic", "publish"), ("catalog", "save")])
+def test_giving_up_that_was_killed_is_made_good_by_a_recheck(
+    services: FakeServices, fake: str, call: str
+) -> None:
+    """Its message is in the dead-letter queue, so that nothing but the sweep comes by again."""
+    original = upload(services)
+    getattr(services, fake).before(call, *[go_on] * (call == "save"), Killed())
+    with pytest.raises(Killed):
+        pipeline.give_up(original, Outage(), services)
+    services.clock.forward(seconds=91)
+
+    pipeline.recheck(KEY, services)
+
+    assert recorded(services).is_given_up
+    assert recorded(services).announced
+    assert set(services.topic.statuses) == {"FAILED"}
+
+
+def test_given_up_image_is_processed_when_its_message_comes_again(services: FakeServices) -> None:
+    """Redriven from the dead-letter queue, it is taken all the way like any other."""
+    original = upload(services)
+    pipeline.give_up(original, Outage(), services)
+
+    process(services, original)
+
+    image = recorded(services)
+    assert (image.status, image.failure, image.announced) == ("COMPLETED", None, True)
+    assert services.topic.statuses == ["FAILED", "COMPLETED"]
+    assert set(services.renditions.stored) == rendition_keys(services)
+
+
+def test_image_that_failed_for_what_it_is_stays_failed(services: FakeServices) -> None:
+    """Its message coming again gives the same, and so is not tried."""
+    original = complete(services, TEXT)
+    gets = services.uploads.calls.count("get")
+
+    process(services, original)
+
+    assert services.uploads.calls.count("get") == gets
+    assert services.topic.statuses == ["FAILED"]
+
+
+# ── reprocess ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_image_keeps_what_it_has_until_the_new_is_in_place(services: FakeServices) -> None:
+    """While it waits and while it is processed, nothing of it is missing; then the old goes."""
+    original = complete(services)
+    before = recorded(services)
+    services.queue.receive()
+    seen: list[tuple[Image, bool]] = []
+
+    def look() -> None:
+        image = recorded(services)
+        stored = {rendition.key for rendition in image.renditions} <= set(
+            services.renditions.stored
+        )
+        seen.append((image, stored and len(image.renditions) == 2))
+
+    answered = pipeline.reprocess(original.image_id, services)
+    look()
+    services.recognizer.before("recognize", look)
+    [waiting] = services.queue.receive()
+    assert isinstance(waiting, Original)
+    process(services, waiting)
+    look()
+
+    assert answered == seen[0][0]
+    assert [(image.status, stored) for image, stored in seen] == [
+        ("QUEUED", True),
+        ("PROCESSING", True),
+        ("COMPLETED", True),
+    ]
+    for image, _ in seen[:2]:
+        assert image.renditions == before.renditions
+        assert (image.recognition, image.fingerprint) == (before.recognition, before.fingerprint)
+    old = {rendition.key for rendition in before.renditions}
+    assert old.isdisjoint(services.renditions.stored)
+    assert set(services.renditions.stored) == rendition_keys(services)
+    assert services.topic.statuses == ["COMPLETED", "COMPLETED"]
+
+
+def test_image_that_is_processed_anew_is_found_by_what_it_has(services: FakeServices) -> None:
+    """Under its old labels only while it is completed: a search shows no image in between."""
+    original = complete(services)
+    pipeline.reprocess(original.image_id, services)
+    process(services, original)
+
+    assert len(pipeline.browse(Query(10, labels=("Cat",)), services).images) == 1
+
+
+def test_reprocessing_that_fails_for_good_takes_the_old_away(services: FakeServices) -> None:
+    """A recipe that no longer takes the picture leaves it FAILED, and nothing stored."""
+    original = complete(services)
+    pipeline.reprocess(original.image_id, services)
+    services.recipe = replace(services.recipe, limits=replace(LIMITS, max_side=63))
+
+    process(services, original)
+
+    assert recorded(services).failure is not None
+    assert recorded(services).renditions == ()
+    assert services.renditions.stored == {}
+
+
+@pytest.mark.parametrize("why", ["the file", "given up"])
+def test_failed_image_is_processed_anew(services: FakeServices, why: str) -> None:
+    """Whatever it failed for: a newer pipeline may take the file, and a cause may be gone."""
+    original = upload(services, TEXT if why == "the file" else PICTURE)
+    if why == "the file":
+        process(services, original)
+    else:
+        pipeline.give_up(original, Outage(), services)
+    services.queue.receive()
+
+    answered = pipeline.reprocess(original.image_id, services)
+
+    assert (answered.status, answered.failure, answered.announced) == ("QUEUED", None, False)
+    assert services.queue.receive() == [original]
+    process(services, original)
+    assert recorded(services).status == ("FAILED" if why == "the file" else "COMPLETED")
+    assert len(services.topic.published) == 2
+
+
+def test_reprocessing_what_workers_died_of_begins_the_count_anew(services: FakeServices) -> None:
+    """Asked for again, it is tried again, however many have died at it before."""
+    original = upload(services)
+    die(services, original, 5)
+    pipeline.recheck(KEY, services)
+
+    pipeline.reprocess(original.image_id, services)
+    image = pipeline.recheck(KEY, services)
+
+    assert image is not None
+    assert image.status is ImageStatus.QUEUED
+    process(services, original)
+    assert recorded(services).status is ImageStatus.COMPLETED
+
+
+def test_image_that_waits_is_only_asked_for_again(services: FakeServices) -> None:
+    """Its message may have been lost; the record stays as it is."""
+    original = upload(services)
+    before = recorded(services)
+
+    assert pipeline.reprocess(original.image_id, services) == before
+
+    assert recorded(services) == before
+    assert services.queue.sent == [original] * 2
+
+
+def test_image_that_is_being_processed_is_left_to_its_worker(services: FakeServices) -> None:
+    """It is just being done anew."""
+    original = upload(services)
+    services.queue.receive()
+    services.recognizer.before("recognize", lambda: pipeline.reprocess(original.image_id, services))
+
+    process(services, original)
+
+    assert recorded(services).status is ImageStatus.COMPLETED
+    assert services.queue.sent == []
+    assert services.topic.statuses == ["COMPLETED"]
+
+
+def test_reprocessing_needs_an_image(services: FakeServices) -> None:
+    """Neither an unknown id nor a tombstone can be processed; nothing is asked for."""
+    with pytest.raises(ImageNotFound):
+        pipeline.reprocess("unknown", services)
+    original = complete(services)
+    pipeline.remove(services.uploads.remove(KEY), services)
+    before = recorded(services)
+    services.queue.receive()
+
+    with pytest.raises(ImageNotFound):
+        pipeline.reprocess(original.image_id, services)
+
+    assert recorded(services) == before
+    assert services.queue.sent == []
+
+
+def test_reprocessing_killed_before_its_message_is_made_good(services: FakeServices) -> None:
+    """Asked for a second time, an image that waits without a message gets one."""
+    original = complete(services)
+    services.queue.receive()
+    services.queue.before("send", Killed())
+    with pytest.raises(Killed):
+        pipeline.reprocess(original.image_id, services)
+
+    pipeline.reprocess(original.image_id, services)
+
+    assert services.queue.sent == [original]
+
+
+@pytest.mark.parametrize("moment", ["tidy", "publish"])
+def test_reprocessing_that_meets_the_settling_is_not_marked_as_settled(
+    services: FakeServices, moment: str
+) -> None:
+    """Asked for just while its first result is announced, an image is announced anew."""
+    complete(services, OTHER)
+    original = upload(services)
+    fake = services.renditions if moment == "tidy" else services.topic
+    fake.before(moment, lambda: pipeline.reprocess(original.image_id, services))
+
+    process(services, original)
+
+    assert (recorded(services).status, recorded(services).announced) == ("QUEUED", False)
+    assert set(services.renditions.stored) == rendition_keys(services) != set()
+    process(services, original)
+    assert services.topic.statuses == ["COMPLETED"] * 3
+    assert set(services.renditions.stored) == rendition_keys(services)
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────
