@@ -127,11 +127,11 @@ def recheck(key: str, services: Services) -> Image | None:
 
     def record(image: Image | None) -> Image | None:
         held = services.uploads.current(key)
-        if held is None:
-            if image is None or image.status is ImageStatus.DELETED:
-                return None
+        if image is None:
+            return _queued(held, None, services) if held else None
+        if held is None and image.status is not ImageStatus.DELETED:
             return _deleted(replace(image.original, sequencer=""), image, services)
-        if image is None or not _is_current(held, image):
+        if held is not None and not _is_current(held, image):
             return _queued(held, image, services)
         tries = services.patience.max_receives
         if image.status.is_final or image.lost < tries or _is_at_work(image, services):
@@ -478,9 +478,15 @@ def _update(
         changed = replace(changed, updated_at=timestamp(services.clock()))
         with suppress(StaleRevision):
             saved = services.catalog.save(changed, previous=image)
-            before = (image.status, image.lease_until) if image else None
-            is_leased = bool(saved.lease_until) and before != (saved.status, saved.lease_until)
-            return saved, is_leased
+            return saved, bool(saved.lease_until) and not _is_same_lease(saved, image)
+
+
+def _is_same_lease(image: Image, before: Image | None) -> bool:
+    """Whether a write has left the lease of a record as it was."""
+    return before is not None and (
+        (image.original.version_id, image.status, image.lease_until)
+        == (before.original.version_id, before.status, before.lease_until)
+    )
 
 
 def _is_current(original: Original, image: Image) -> bool:
