@@ -6,11 +6,15 @@ from itertools import count
 from typing import Any, Self
 
 import pytest
+from botocore.awsrequest import AWSResponse
 
 from chalicelib.aws.catalog import Catalog
 from localcloud.cloud import LocalCloud
 
 NUMBERS = count(1)
+
+Action = BaseException | Callable[[], object] | dict[str, Any] | None
+"""Before a call: raise this, answer with this error (or the one that this gives), or nothing."""
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +53,7 @@ class Operations:
         self.made: list[str] = []
         self._events = client.meta.events
         self._registered: list[tuple[str, Callable[..., Any]]] = []
-        self._register("before-call", self._note)
+        self._register("provide-client-params", self._note)
 
     def __enter__(self) -> Self:
         return self
@@ -77,6 +81,19 @@ class Operations:
         )
         return made
 
+    def before(self, operation: str, *actions: Action) -> None:
+        """An action before each of the next calls of ``service.Operation``."""
+        waiting = iter(actions)
+
+        def act(**_: object) -> object:
+            action = next(waiting, None)
+            if isinstance(action, BaseException):
+                raise action
+            error = action() if callable(action) else action
+            return (AWSResponse("", 400, {}, None), error) if isinstance(error, dict) else None
+
+        self._register(f"before-call.{operation}", act)
+
     def change_answer(self, operation: str, change: Callable[[dict[str, Any]], object]) -> None:
         """Change the parsed answers of ``service.Operation``."""
         self._register(f"after-call.{operation}", lambda parsed, **_: change(parsed))
@@ -86,6 +103,14 @@ class Operations:
         self._register(
             f"provide-client-params.{operation}", lambda params, **_: params | parameters
         )
+
+
+def error_of(code: str, *reasons: str, message: str = "") -> dict[str, Any]:
+    """An answer of AWS that refuses a call; reasons are those of a cancelled transaction."""
+    answer: dict[str, Any] = {"Error": {"Code": code, "Message": message}}
+    if reasons:
+        answer["CancellationReasons"] = [{"Code": reason} for reason in reasons]
+    return answer
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
 from chalicelib.aws.recognition import Recognizer
-from chalicelib.errors import RecognitionRefused
+from chalicelib.errors import RecognitionRefused, Throttled
 from chalicelib.imaging import render
 from chalicelib.model import (
     BoundingBox,
@@ -25,6 +25,7 @@ from chalicelib.model import (
 )
 from localcloud.cloud import REGION, LocalCloud
 from localcloud.rekognition.server import FAULTS_PATH
+from tests.adapters.conftest import Operations, error_of
 from tests.pictures import photo, saved
 
 
@@ -117,10 +118,43 @@ def test_picture_that_is_at_fault_is_refused_for_good(recognizer: Recognizer, pr
 
 
 @pytest.mark.parametrize("code", ["ThrottlingException", "ProvisionedThroughputExceededException"])
+def test_call_over_the_quota_works_the_next_time(
+    faulty: LocalCloud, recognizer: Recognizer, cat: bytes, code: str
+) -> None:
+    """Nothing is wrong with the picture: it has to come back, and is recognised then."""
+    faults(faulty, error=code, next_calls=1)
+
+    with pytest.raises(Throttled):
+        recognizer.recognize(cat)
+
+    assert recognizer.recognize(cat).labels
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "ThrottlingException",
+        "ProvisionedThroughputExceededException",
+        "LimitExceededException",
+        "TooManyRequestsException",
+    ],
+)
+def test_every_word_for_over_the_quota_is_known(recognizer: Recognizer, code: str) -> None:
+    """None of them counts as a failure of the image, and the log can tell which it was."""
+    with Operations(recognizer.client) as operations:
+        operations.before("rekognition.DetectLabels", error_of(code))
+
+        with pytest.raises(Throttled) as caught:
+            recognizer.recognize(b"proxy")
+
+    assert code in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize("code", ["InternalServerError", "AccessDeniedException"])
 def test_trouble_that_passes_goes_through(
     faulty: LocalCloud, recognizer: Recognizer, cat: bytes, code: str
 ) -> None:
-    """Throttled once, the call fails as it is, and works the next time."""
+    """What is neither the picture's fault nor the quota's fails as it is, and may work later."""
     faults(faulty, error=code, next_calls=1)
 
     with pytest.raises(ClientError, match=code):

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 import yaml
+from chalice.app import ScheduledEventConfig
 
 import app
 from chalicelib.config import UPLOADS_PREFIX, Settings, read_settings
+from chalicelib.sweep import TIME_TO_END
+from chalicelib.worker import TIME_TO_HAND_BACK, TIME_TO_START
 from infrastructure.stage import PROJECT, TEMPLATE, configure, stage_config
 
 DAY = 24 * 60 * 60
@@ -35,6 +38,7 @@ Template.add_multi_constructor("!", _tagged)
 TEMPLATE_DATA: dict[str, Any] = yaml.load(TEMPLATE.read_text(), Template)  # noqa: S506 - it is safe
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE_DATA["Resources"]
 OUTPUTS: dict[str, Any] = TEMPLATE_DATA["Outputs"]
+PARAMETERS: dict[str, dict[str, Any]] = TEMPLATE_DATA["Parameters"]
 CONFIG: dict[str, Any] = json.loads((PROJECT / ".chalice" / "config.json").read_text())
 
 
@@ -57,6 +61,34 @@ def statements() -> Iterator[tuple[str, dict[str, Any]]]:
                 yield name, statement
 
 
+def allowed(function: str) -> dict[str, set[str]]:
+    """What the role of a function allows: action → the resources, as the template names them."""
+    resource = OUTPUTS[f"Role{_camel_case(function)}"]["Value"]["Fn::GetAtt"].removesuffix(".Arn")
+    holders = {resource, *(arn["Ref"] for arn in of_role(resource).get("ManagedPolicyArns", ()))}
+    found: dict[str, set[str]] = {}
+    for holder, statement in statements():
+        if holder in holders:
+            for action in listed(statement["Action"]):
+                found.setdefault(action, set()).update(map(_named, listed(statement["Resource"])))
+    return found
+
+
+def of_role(resource: str) -> dict[str, Any]:
+    return of_type("AWS::IAM::Role")[resource]
+
+
+def _named(resource: Any) -> str:
+    """``Catalog`` for the ARN of it, ``Uploads/uploads/*`` for what is under it."""
+    if isinstance(resource, str):
+        return resource
+    [name] = resource.values()
+    return str(name).replace("${", "").replace(".Arn}", "").removesuffix(".Arn")
+
+
+def _camel_case(function: str) -> str:
+    return "".join(word.capitalize() for word in function.split("_"))
+
+
 def listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
@@ -76,22 +108,51 @@ def functions() -> set[str]:
 # ── queues ───────────────────────────────────────────────────────────────────────────────────────
 
 
+def timeout_s(function: str, stage: str) -> int:
+    """The Lambda timeout of a function in a stage, as Chalice resolves it."""
+    scopes = (
+        CONFIG["stages"][stage].get("lambda_functions", {}).get(function, {}),
+        CONFIG["stages"][stage],
+        CONFIG.get("lambda_functions", {}).get(function, {}),
+        CONFIG,
+    )
+    return int(next(scope["lambda_timeout"] for scope in scopes if "lambda_timeout" in scope))
+
+
 @pytest.mark.parametrize("stage", CONFIG["stages"])
 def test_message_stays_hidden_for_six_timeouts_of_its_function(stage: str) -> None:
     """Less, and Lambda may receive a message anew that it is still retrying (AWS's own advice)."""
-    timeout_s = CONFIG["lambda_functions"]["process_images"]["lambda_timeout"]
-    of_stage = CONFIG["stages"][stage].get("lambda_functions", {}).get("process_images", {})
-    timeout_s = of_stage.get("lambda_timeout", timeout_s)
+    visibility_s = RESOURCES["WorkQueue"]["Properties"]["VisibilityTimeout"]
 
-    assert RESOURCES["WorkQueue"]["Properties"]["VisibilityTimeout"] >= 6 * timeout_s
+    assert visibility_s >= 6 * timeout_s("process_images", stage)
+
+
+@pytest.mark.parametrize("stage", CONFIG["stages"])
+def test_time_is_left_to_process_and_to_hand_back(stage: str) -> None:
+    """An invocation that keeps its time free for the end has some before it, too."""
+    kept_free_s = (TIME_TO_START + TIME_TO_HAND_BACK).total_seconds()
+
+    assert timeout_s("process_images", stage) >= 2 * kept_free_s
 
 
 def test_message_is_tried_five_times_or_more_before_it_is_a_dead_letter() -> None:
     """Throttled by Lambda, messages are received without being tried: AWS asks for five."""
     policy = RESOURCES["WorkQueue"]["Properties"]["RedrivePolicy"]
 
-    assert policy["maxReceiveCount"] >= 5
+    assert policy["maxReceiveCount"] == {"Ref": "MaxReceiveCount"}
     assert policy["deadLetterTargetArn"] == {"Fn::GetAtt": "DeadLetterQueue.Arn"}
+    assert PARAMETERS["MaxReceiveCount"]["Type"] == "Number"
+    assert PARAMETERS["MaxReceiveCount"]["MinValue"] >= 5
+    assert PARAMETERS["MaxReceiveCount"]["Default"] >= 5
+
+
+def test_functions_are_told_how_often_a_message_is_received() -> None:
+    """The worker has to know the last receive: it is the number that the queue itself counts to."""
+    assert OUTPUTS["MaxReceiveCount"]["Value"] == {"Ref": "MaxReceiveCount"}
+    settings = read_settings(environment() | {"MAX_RECEIVE_COUNT": "7"})
+    assert settings.max_receive_count == 7
+    for stage in CONFIG["stages"].values():  # a stage that sets it would tell something else
+        assert "MAX_RECEIVE_COUNT" not in stage.get("environment_variables", {})
 
 
 def test_dead_letters_outlive_the_queue_they_come_from() -> None:
@@ -126,9 +187,62 @@ def test_every_queue_is_encrypted() -> None:
 
 def test_lambda_asks_for_no_more_than_the_event_source_takes() -> None:
     """The defaults and what each stage sets make a working event source mapping."""
-    names = {setting.name.upper(): "x" for setting in required()}
     for stage in CONFIG["stages"].values():
-        read_settings(names | stage.get("environment_variables", {}))
+        read_settings(environment() | stage.get("environment_variables", {}))
+
+
+# ── schedule ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_sweep_runs_by_itself() -> None:
+    """Once an hour; nobody has to think of it."""
+    [sweep] = [source for source in app.app.event_sources if source.name == "sweep"]
+
+    assert isinstance(sweep, ScheduledEventConfig)
+    expression = sweep.schedule_expression
+    assert (expression if isinstance(expression, str) else expression.to_string()) == "rate(1 hour)"
+
+
+@pytest.mark.parametrize("stage", CONFIG["stages"])
+def test_sweep_has_time_to_sweep_and_ends_before_the_next(stage: str) -> None:
+    """Two at once would move each other's bookmark; Lambda runs a function 15 minutes at most."""
+    assert 2 * TIME_TO_END.total_seconds() < timeout_s("sweep", stage) <= 900
+
+
+# ── catalog ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_catalog_has_the_indexes_that_are_asked() -> None:
+    """Each by its name's attribute, and by the time that it is read in the order of."""
+    table = RESOURCES["Catalog"]["Properties"]
+    indexes = {
+        index["IndexName"]: {key["KeyType"]: key["AttributeName"] for key in index["KeySchema"]}
+        for index in table["GlobalSecondaryIndexes"]
+    }
+
+    assert indexes == {
+        "listing": {"HASH": "listing", "RANGE": "listed_at"},
+        "listing_by_status": {"HASH": "listing_by_status", "RANGE": "listed_at"},
+        "unsettled": {"HASH": "unsettled", "RANGE": "updated_at"},
+    }
+
+
+def test_every_attribute_of_a_key_is_defined_and_no_other() -> None:
+    """DynamoDB refuses a table that defines more or less; every key is a string."""
+    table = RESOURCES["Catalog"]["Properties"]
+    schemas = [table["KeySchema"], *(each["KeySchema"] for each in table["GlobalSecondaryIndexes"])]
+    used = {key["AttributeName"] for schema in schemas for key in schema}
+
+    defined = {
+        each["AttributeName"]: each["AttributeType"] for each in table["AttributeDefinitions"]
+    }
+    assert defined == dict.fromkeys(used, "S")
+
+
+def test_indexes_hold_keys_alone() -> None:
+    """Every write of a record would be one of each index; what a list shows is read by key."""
+    for index in RESOURCES["Catalog"]["Properties"]["GlobalSecondaryIndexes"]:
+        assert index["Projection"] == {"ProjectionType": "KEYS_ONLY"}, index["IndexName"]
 
 
 # ── stages ───────────────────────────────────────────────────────────────────────────────────────
@@ -136,6 +250,11 @@ def test_lambda_asks_for_no_more_than_the_event_source_takes() -> None:
 
 def required() -> list[Any]:
     return [setting for setting in fields(Settings) if setting.metadata["default"] is MISSING]
+
+
+def environment() -> dict[str, str]:
+    """What a stack gives the functions, each a text that any setting can be."""
+    return {setting.name.upper(): "5" for setting in required()}
 
 
 def test_every_variable_without_a_default_is_an_output() -> None:
@@ -154,6 +273,7 @@ def test_every_output_is_a_setting_or_a_role() -> None:
 
 def test_every_function_has_a_role_and_every_role_a_function() -> None:
     """Each function of the app runs under a role of its own, and none is left over."""
+    assert "sweep" in functions()
     assert set(stage_config(dict.fromkeys(OUTPUTS, ""))["lambda_functions"]) == functions()
     roles = [OUTPUTS[name]["Value"] for name in OUTPUTS if name.startswith("Role")]
     assert sorted(role["Fn::GetAtt"] for role in roles) == sorted(
@@ -280,6 +400,74 @@ def test_no_function_may_read_the_catalog_by_a_scan() -> None:
 
     assert "dynamodb:Scan" not in actions
     assert {"dynamodb:GetItem", "dynamodb:Query"} <= actions
+
+
+@pytest.mark.parametrize("function", sorted(functions()))
+def test_every_function_keeps_the_catalog(function: str) -> None:
+    """Records, labels and counts are written by key: put, updated and deleted."""
+    may = allowed(function)
+
+    for action in ("GetItem", "PutItem", "UpdateItem", "DeleteItem"):
+        assert "Catalog" in may[f"dynamodb:{action}"], action
+
+
+def test_worker_takes_hands_back_and_postpones() -> None:
+    """All that a message may need: to be received, deleted, delayed, and sent again as a copy."""
+    may = allowed("process_images")
+
+    for action in (
+        *("ReceiveMessage", "DeleteMessage", "GetQueueAttributes"),
+        *("ChangeMessageVisibility", "SendMessage"),
+    ):
+        assert may[f"sqs:{action}"] == {"WorkQueue"}, action
+    assert may["s3:GetObjectVersion"] == {"Uploads/uploads/*"}
+    assert may["rekognition:DetectLabels"] == {"*"}
+
+
+@pytest.mark.parametrize("function", ["handle_upload", "handle_removal"])
+def test_event_that_is_failed_at_for_good_becomes_a_dead_letter(function: str) -> None:
+    """Lambda sends it with the function's own role, as the destination on failure."""
+    assert allowed(function)["sqs:SendMessage"] == {"WorkQueue", "DeadLetterQueue"}
+
+
+def test_only_handlers_of_events_write_dead_letters() -> None:
+    """Everybody else's failures go there by the queue's own redrive policy."""
+    for function in functions() - {"handle_upload", "handle_removal"}:
+        may = allowed(function)
+        queues = {queue for action in may if action.startswith("sqs:") for queue in may[action]}
+        assert queues <= {"WorkQueue"}, function
+
+
+def test_whoever_removes_may_list_what_there_is_to_remove() -> None:
+    """Renditions are found by a listing of the image, then deleted."""
+    removing = {name for name in functions() if "Renditions/*" in deletable(name)}
+
+    assert removing == {"handle_upload", "handle_removal", "process_images"}
+    for function in removing:
+        assert "Renditions" in allowed(function)["s3:ListBucket"], function
+
+
+def deletable(function: str) -> set[str]:
+    return allowed(function).get("s3:DeleteObject", set())
+
+
+def test_only_the_api_deletes_originals() -> None:
+    """What people have uploaded goes when they ask for it."""
+    deleting = {name for name in functions() if "Uploads/uploads/*" in deletable(name)}
+
+    assert deleting == {"api_handler"}
+
+
+def test_sweep_finds_and_asks_and_does_nothing_else() -> None:
+    """It lists, reads the index of what is left to do, and enqueues; it touches no object."""
+    may = allowed("sweep")
+
+    assert may["dynamodb:Query"] == {"Catalog", "Catalog/index/unsettled"}
+    assert "Catalog" in may["dynamodb:BatchGetItem"]
+    assert may["sqs:SendMessage"] == may["sqs:GetQueueAttributes"] == {"WorkQueue"}
+    assert {action for action in may if action.startswith("s3:")} == {"s3:ListBucket"}
+    assert may["s3:ListBucket"] == {"Uploads"}
+    assert not [action for action in may if action.startswith(("sns:", "rekognition:"))]
 
 
 def test_only_lambda_takes_the_roles() -> None:
