@@ -1,0 +1,713 @@
+"""A batch of the work queue: side by side, within its time, and whatever fails comes back."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+
+import pytest
+
+from chalicelib import imaging, pipeline, worker
+from chalicelib.errors import (
+    BatchFailed,
+    LeaseHeld,
+    MalformedMessage,
+    OutOfTime,
+    StaleRevision,
+    Throttled,
+)
+from chalicelib.messages import Recheck, Work, WorkMessage, timestamp
+from chalicelib.model import Image, ImageStatus, Original, image_id_of
+from tests.fakes import FakeServices, Killed, Outage, message_of
+from tests.pictures import photo, saved
+
+PICTURE = saved(photo(64, 48, seed=1))
+TEXT = b"This is no picture."
+LAST = 5
+"""The receive after which SQS moves a message to the dead-letter queue."""
+
+
+def upload(services: FakeServices, key: str = "uploads/cat.jpg", body: bytes = PICTURE) -> Original:
+    """A new object, registered; its message is off the queue."""
+    event = services.uploads.upload(key, body)
+    pipeline.register(event, services)
+    services.queue.receive()
+    return event.original
+
+
+def batch(services: FakeServices, size: int, receive_count: int = 1) -> list[WorkMessage]:
+    """Messages of as many images."""
+    return [
+        message_of(upload(services, f"uploads/{number}.jpg"), receive_count)
+        for number in range(size)
+    ]
+
+
+def run(services: FakeServices, messages: Sequence[WorkMessage], seconds: float = 60) -> None:
+    worker.process_batch(messages, timedelta(seconds=seconds), services)
+
+
+def fail(
+    services: FakeServices, messages: Sequence[WorkMessage], seconds: float = 60
+) -> tuple[BaseException, ...]:
+    """The failures of a batch that has some."""
+    with pytest.raises(BatchFailed) as raised:
+        run(services, messages, seconds)
+    return raised.value.failures
+
+
+def recorded(services: FakeServices, work: Work | WorkMessage) -> Image:
+    work = work.work if isinstance(work, WorkMessage) else work
+    return services.catalog.records[image_id_of(work.key)]
+
+
+def stored_of(image: Image) -> set[str]:
+    return {rendition.key for rendition in image.renditions}
+
+
+# ── a batch ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_good_batch_is_left_to_lambda(services: FakeServices) -> None:
+    """When all goes well nothing is deleted or handed back by us: Lambda deletes the batch."""
+    messages = batch(services, 5)
+
+    run(services, messages)
+
+    assert {recorded(services, message).status for message in messages} == {"COMPLETED"}
+    assert not {"delete", "hand_back", "postpone"} & set(services.queue.calls)
+
+
+def test_bad_image_does_not_cost_its_neighbours(services: FakeServices) -> None:
+    """What succeeded is deleted, what did not comes back, and the error names every cause."""
+    messages = batch(services, 3)
+    messages.append(replace(messages[0], message_id="foreign", body="{}"))
+    held = recorded(services, messages[1])
+    lease = timestamp(services.clock.now + timedelta(seconds=60))
+    services.catalog.records[held.image_id] = replace(
+        held, status=ImageStatus.PROCESSING, lease_until=lease
+    )
+
+    with pytest.raises(BatchFailed) as raised:
+        run(services, messages)
+
+    assert services.queue.deleted == [messages[0], messages[2]]
+    assert services.queue.handed_back.keys() == {messages[1], messages[3]}
+    assert [type(failure) for failure in raised.value.failures] == [LeaseHeld, MalformedMessage]
+    assert str(raised.value).startswith("2 of 4 messages failed: LeaseHeld: uploads/1.jpg is")
+    assert "MalformedMessage: This is no work message: {}" in str(raised.value)
+
+
+def test_file_that_is_no_picture_is_no_failure_of_the_batch(services: FakeServices) -> None:
+    """A permanent failure is consumed like a success."""
+    text = upload(services, body=TEXT)
+
+    run(services, [*batch(services, 2), message_of(text)])
+
+    assert recorded(services, text).status is ImageStatus.FAILED
+    assert services.topic.statuses.count("COMPLETED") == 2
+
+
+def test_batch_that_fails_as_a_whole_deletes_nothing(services: FakeServices) -> None:
+    """With nothing done, everything comes back."""
+    messages = batch(services, 2)
+    services.uploads.before("get", Outage("slow down"), Outage("slow down"))
+
+    with pytest.raises(BatchFailed, match="2 of 2 messages failed: Outage: slow down; Outage"):
+        run(services, messages)
+
+    assert services.queue.deleted == []
+    assert services.queue.handed_back.keys() == set(messages)
+
+
+def test_what_comes_back_is_done_at_its_next_try(services: FakeServices) -> None:
+    """A failure that passes costs the image a delay and nothing else."""
+    messages = batch(services, 2)
+    services.recognizer.before("recognize", Outage(), Outage())
+    fail(services, messages)
+
+    run(services, messages)
+
+    for message in messages:
+        assert recorded(services, message).status is ImageStatus.COMPLETED
+    assert services.topic.statuses == ["COMPLETED"] * 2
+
+
+def test_worker_thread_that_dies_is_a_failure_like_any_other(services: FakeServices) -> None:
+    """Its message comes back and its neighbour's is deleted."""
+    messages = batch(services, 2)
+    services.uploads.before("get", Killed())
+
+    [failure] = fail(services, messages)
+
+    assert isinstance(failure, Killed)
+    [back] = services.queue.handed_back
+    assert services.queue.deleted == [message for message in messages if message != back]
+
+
+# ── how many at a time ───────────────────────────────────────────────────────────────────────────
+
+
+class Meeting:
+    """Counts who is inside at once; the first to come wait until all that may be are there."""
+
+    def __init__(self, size: int) -> None:
+        self._barrier = threading.Barrier(size, timeout=10)
+        self._lock = threading.Lock()
+        self._first = size
+        self._inside = 0
+        self.most = 0
+
+    def enter(self) -> None:
+        with self._lock:
+            self._inside += 1
+            self.most = max(self.most, self._inside)
+            self._first -= 1
+            waits = self._first >= 0
+        if waits:
+            self._barrier.wait()
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+
+
+@pytest.mark.parametrize("in_flight", [1, 2, 3])
+def test_no_more_images_are_in_memory_than_allowed(
+    services: FakeServices, monkeypatch: pytest.MonkeyPatch, in_flight: int
+) -> None:
+    """The setting bounds them and that many overlap, while all wait for Rekognition at once."""
+    services.patience = replace(services.patience, in_flight=in_flight)
+    messages = batch(services, 6)
+    meeting = Meeting(in_flight)
+    render = imaging.render
+
+    def render_and_leave(*arguments: object, **options: object) -> object:
+        try:
+            return render(*arguments, **options)  # type: ignore[arg-type]
+        finally:
+            meeting.leave()
+
+    monkeypatch.setattr(imaging, "render", render_and_leave)
+    services.uploads.before("get", *[meeting.enter] * 6)
+    all_are_here = threading.Barrier(6, timeout=10)
+    services.recognizer.before("recognize", *[all_are_here.wait] * 6)
+
+    run(services, messages)
+
+    assert meeting.most == in_flight
+    assert not all_are_here.broken
+    assert {recorded(services, message).status for message in messages} == {"COMPLETED"}
+
+
+# ── when it comes back ───────────────────────────────────────────────────────────────────────────
+
+
+def delays(services: FakeServices, receive_count: int, error: BaseException) -> list[int]:
+    """The delay as often as it takes to see its bounds."""
+    end = services.clock() + timedelta(seconds=60)
+    return [worker.delay_s(receive_count, error, end, services) for _ in range(400)]
+
+
+@pytest.mark.parametrize("error", [Outage(), Throttled(), MalformedMessage(), StaleRevision()])
+@pytest.mark.parametrize(
+    ("receive_count", "longest"),
+    [(1, 30), (2, 120), (3, 480), (4, 1920), (5, 3600), (6, 3600), (1000, 3600)],
+)
+def test_delay_grows_with_each_receive_up_to_an_hour(
+    services: FakeServices, error: BaseException, receive_count: int, longest: int
+) -> None:
+    """Four times as long each time, and half of it random, lest all come back together."""
+    drawn = delays(services, receive_count, error)
+
+    assert longest / 2 <= min(drawn) < longest * 0.6
+    assert longest * 0.9 < max(drawn) <= longest
+    assert len(set(drawn)) > 10
+
+
+def test_delay_may_be_none_at_all(services: FakeServices) -> None:
+    """A stage without patience has everything back at once."""
+    services.patience = replace(services.patience, retry_delay_s=0)
+
+    assert set(delays(services, 3, Outage())) == {0}
+
+
+@pytest.mark.parametrize("receive_count", [1, 4])
+def test_delay_after_a_held_lease_ends_after_it(services: FakeServices, receive_count: int) -> None:
+    """Sooner would be in vain; and not all at the same moment."""
+    until = timestamp(services.clock.now + timedelta(seconds=42, milliseconds=500))
+
+    drawn = delays(services, receive_count, LeaseHeld("held", until))
+
+    assert min(drawn) == 43
+    assert 43 < max(drawn) <= 43 + 30
+
+
+def test_delay_after_a_lease_that_is_over_is_short(services: FakeServices) -> None:
+    """Over by now, it is waited for no longer."""
+    until = timestamp(services.clock.now - timedelta(seconds=42))
+
+    assert max(delays(services, 4, LeaseHeld("held", until))) <= 31
+
+
+def test_delay_of_what_ran_out_of_time_ends_after_the_invocation(services: FakeServices) -> None:
+    """One that may still be at it has ended by then."""
+    drawn = delays(services, 1, OutOfTime("too late"))
+
+    assert min(drawn) == 61
+    assert max(drawn) <= 61 + 30
+
+
+@pytest.mark.parametrize(("receive_count", "longest"), [(1, 30), (2, 120), (4, 1920)])
+def test_failed_message_comes_back_after_its_delay(
+    services: FakeServices, receive_count: int, longest: int
+) -> None:
+    """The count that the message brings is the one that counts."""
+    [message] = batch(services, 1, receive_count)
+    services.uploads.before("get", Outage())
+
+    fail(services, [message])
+
+    assert longest / 2 <= services.queue.handed_back[message] <= longest
+    assert recorded(services, message).status is ImageStatus.QUEUED
+
+
+def test_message_of_an_image_that_another_is_at_comes_back_after_its_lease(
+    services: FakeServices,
+) -> None:
+    """As the record tells the time."""
+    [message] = batch(services, 1)
+    image = recorded(services, message)
+    services.catalog.records[image.image_id] = replace(
+        image,
+        status=ImageStatus.PROCESSING,
+        lease_until=timestamp(services.clock.now + timedelta(seconds=600)),
+    )
+
+    fail(services, [message])
+
+    assert 601 <= services.queue.handed_back[message] <= 631
+
+
+# ── at the last receive ──────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("receive_count", [LAST, LAST + 1])
+def test_last_failure_is_recorded_and_announced(services: FakeServices, receive_count: int) -> None:
+    """FAILED with what went wrong at last, and the message goes to the dead-letter queue."""
+    messages = [
+        message_of(upload(services, "uploads/first.jpg"), 1),
+        message_of(upload(services, "uploads/last.jpg"), receive_count),
+    ]
+    services.recognizer.before("recognize", *[ConnectionError("arn:aws:secret")] * 2)
+
+    fail(services, messages)
+
+    image = recorded(services, messages[1])
+    assert (image.status, image.announced) == ("FAILED", True)
+    assert image.failure is not None
+    assert image.failure.code == "retries_exhausted"
+    assert "Given up after 5 tries" in image.failure.message
+    assert "ended so: ConnectionError." in image.failure.message
+    assert "secret" not in image.failure.message
+    assert services.queue.handed_back[messages[1]] == 0
+    assert services.queue.postponed == {}
+    assert services.topic.statuses == ["FAILED"]
+    assert recorded(services, messages[0]).status is ImageStatus.QUEUED
+    assert services.queue.handed_back[messages[0]] >= 15
+
+
+def held(services: FakeServices, original: Original) -> None:
+    image = recorded(services, original)
+    until = timestamp(services.clock.now + timedelta(hours=2))
+    services.catalog.records[image.image_id] = replace(
+        image, status=ImageStatus.PROCESSING, lease_until=until
+    )
+
+
+def throttled(services: FakeServices, _: Original) -> None:
+    services.recognizer.before("recognize", Throttled("Rekognition takes no more calls."))
+
+
+def late(services: FakeServices, _: Original) -> None:
+    services.catalog.before("save", lambda: services.clock.forward(seconds=50))
+
+
+@pytest.mark.parametrize("trouble", [held, throttled, late])
+@pytest.mark.parametrize("receive_count", [LAST, LAST + 1])
+def test_what_nobody_can_help_is_never_given_up(
+    services: FakeServices,
+    trouble: Callable[[FakeServices, Original], None],
+    receive_count: int,
+) -> None:
+    """At its last receive a copy takes the message's place, and the count begins anew."""
+    original = upload(services)
+    trouble(services, original)
+    message = message_of(original, receive_count)
+
+    fail(services, [message])
+
+    assert services.queue.postponed.keys() == {message}
+    assert 0 < services.queue.postponed[message] <= 900, "SQS takes no longer delay of a new one"
+    assert services.queue.handed_back == {}
+    assert services.queue.deleted == []
+    assert not recorded(services, original).status.is_final
+    assert services.topic.statuses == []
+
+
+def test_what_nobody_can_help_comes_back_before_its_last_receive(services: FakeServices) -> None:
+    """While receives are left, the message itself comes back."""
+    original = upload(services)
+    throttled(services, original)
+    message = message_of(original, LAST - 1)
+
+    fail(services, [message])
+
+    assert services.queue.postponed == {}
+    assert services.queue.handed_back.keys() == {message}
+
+
+def test_malformed_message_ends_in_the_dead_letter_queue(services: FakeServices) -> None:
+    """It comes back like any other until its last receive; there is no image to record it on."""
+    first = replace(message_of(Recheck("x")), body="no work message")
+    last = replace(message_of(Recheck("x"), LAST), body="no work message")
+
+    fail(services, [first, last])
+
+    assert 15 <= services.queue.handed_back[first] <= 30
+    assert services.queue.handed_back[last] == 0
+    assert services.catalog.records == {}
+    assert services.topic.statuses == []
+
+
+# ── recheck ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_recheck_takes_a_lost_upload_all_the_way(services: FakeServices) -> None:
+    """An object without a record is recorded and processed by the same message."""
+    services.uploads.upload("uploads/lost.jpg", PICTURE)
+
+    run(services, [message_of(Recheck("uploads/lost.jpg"))])
+
+    image = services.catalog.records[image_id_of("uploads/lost.jpg")]
+    assert (image.status, image.announced) == ("COMPLETED", True)
+    assert set(services.renditions.stored) == stored_of(image)
+
+
+def test_recheck_takes_a_lost_removal_all_the_way(services: FakeServices) -> None:
+    """What is no longer there is deleted and not processed."""
+    original = upload(services)
+    run(services, [message_of(original)])
+    services.uploads.remove(original.key)
+
+    run(services, [message_of(Recheck(original.key))])
+
+    assert recorded(services, original).status is ImageStatus.DELETED
+    assert services.renditions.stored == {}
+    assert services.recognizer.calls == ["recognize"]
+
+
+@pytest.mark.parametrize("state", ["unknown", "completed"])
+def test_recheck_with_nothing_to_do_is_consumed(services: FakeServices, state: str) -> None:
+    """Neither here nor there, or done: nothing changes and nothing comes back."""
+    if state == "completed":
+        run(services, [message_of(upload(services))])
+    before = dict(services.catalog.records)
+
+    run(services, [message_of(Recheck("uploads/cat.jpg"))])
+
+    assert services.catalog.records == before
+
+
+def test_recheck_of_an_image_that_a_worker_is_at_comes_back(services: FakeServices) -> None:
+    """Whether that worker lives, its lease will tell."""
+    original = upload(services)
+    held(services, original)
+    message = message_of(Recheck(original.key))
+
+    [failure] = fail(services, [message])
+
+    assert isinstance(failure, LeaseHeld)
+    assert services.queue.handed_back[message] > 7200
+
+
+def test_recheck_that_fails_to_the_last_leaves_the_image_to_the_next_sweep(
+    services: FakeServices,
+) -> None:
+    """Who asked was no upload: the image is not given up for it."""
+    original = upload(services)
+    services.uploads.before("current", Outage())
+    message = message_of(Recheck(original.key), LAST)
+
+    fail(services, [message])
+
+    assert services.queue.handed_back == {message: 0}
+    assert recorded(services, original).status is ImageStatus.QUEUED
+
+
+# ── time ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("in_flight", [1, 2])
+def test_nothing_is_begun_with_too_little_time(services: FakeServices, in_flight: int) -> None:
+    """All come back, unread, and their leases are free for whoever is next."""
+    services.patience = replace(services.patience, in_flight=in_flight)
+    messages = batch(services, 3)
+
+    failures = fail(services, messages, seconds=19.9)
+
+    assert [type(failure) for failure in failures] == [OutOfTime] * 3
+    assert "get" not in services.uploads.calls
+    for message in messages:
+        image = recorded(services, message)
+        assert (image.status, image.lease_until, image.lost) == ("QUEUED", None, 0)
+        assert 20 <= services.queue.handed_back[message] <= 50
+
+
+def test_enough_time_is_enough(services: FakeServices) -> None:
+    """At the very limit an image is begun."""
+    messages = batch(services, 2)
+
+    run(services, messages, seconds=20)
+
+    assert {recorded(services, message).status for message in messages} == {"COMPLETED"}
+
+
+def test_what_has_waited_too_long_for_its_turn_comes_back(services: FakeServices) -> None:
+    """One image takes nearly all the time: it is done, and the other is not begun."""
+    services.patience = replace(services.patience, in_flight=1)
+    messages = batch(services, 2)
+    services.uploads.before("get", lambda: services.clock.forward(seconds=45))
+
+    [failure] = fail(services, messages)
+
+    assert isinstance(failure, OutOfTime)
+    assert services.uploads.calls.count("get") == 1
+    [back] = services.queue.handed_back
+    [done] = services.queue.deleted
+    assert {back, done} == set(messages)
+    assert recorded(services, done).status is ImageStatus.COMPLETED
+    assert (recorded(services, back).status, recorded(services, back).lease_until) == (
+        "QUEUED",
+        None,
+    )
+
+
+@contextmanager
+def hanging(services: FakeServices) -> Iterator[threading.Event]:
+    """The next call of Rekognition hangs until this is left; whoever hangs has ended by then.
+
+    Gives what is set once it hangs.
+    """
+    others = set(threading.enumerate())
+    hangs, go_on = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        hangs.set()
+        go_on.wait(10)
+
+    services.recognizer.before("recognize", hang)
+    try:
+        yield hangs
+    finally:
+        go_on.set()
+        for thread in set(threading.enumerate()) - others:
+            thread.join(10)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Invocations of a moment, which keep nothing free at their end."""
+    monkeypatch.setattr(worker, "TIME_TO_HAND_BACK", timedelta(0))
+    monkeypatch.setattr(worker, "TIME_TO_START", timedelta(0))
+
+
+@pytest.mark.usefixtures("hasty")
+def test_image_that_is_not_done_in_time_is_handed_back_before_the_end(
+    services: FakeServices,
+) -> None:
+    """The invocation says so while the image still hangs; until its end the lease holds."""
+    [slow] = batch(services, 1)
+
+    with hanging(services) as hangs:
+        [failure] = fail(services, [slow], seconds=0.1)
+
+        assert isinstance(failure, OutOfTime)
+        assert hangs.wait(10)
+        assert services.queue.handed_back.keys() == {slow}
+        assert services.queue.deleted == []
+        image = recorded(services, slow)
+        assert image.status is ImageStatus.PROCESSING
+        assert image.lease_until == timestamp(services.clock() + timedelta(seconds=0.1))
+
+
+def test_time_to_hand_back_is_kept_free(
+    services: FakeServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long an image hangs, the last seconds of the invocation are not waited away."""
+    waits: list[float] = []
+    wait = worker.wait
+
+    def noted(work: Sequence[object], timeout: float) -> object:
+        waits.append(timeout)
+        return wait(work, timeout=timeout)  # type: ignore[type-var]
+
+    monkeypatch.setattr(worker, "wait", noted)
+
+    run(services, batch(services, 1), seconds=60)
+    fail(services, batch(services, 1), seconds=3)
+
+    assert waits == [55, 0]
+
+
+def test_neighbours_of_an_image_that_hangs_are_done(
+    services: FakeServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are deleted, and it alone comes back."""
+    slow = message_of(upload(services, "uploads/slow.jpg"))
+    quick = message_of(upload(services, "uploads/text.jpg", TEXT))
+    monkeypatch.setattr(worker, "wait", partial(futures.wait, return_when=futures.FIRST_COMPLETED))
+
+    with hanging(services):
+        fail(services, [slow, quick])
+
+        assert services.queue.deleted == [quick]
+        assert services.queue.handed_back.keys() == {slow}
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("second", ["done", "at it"])
+def test_what_goes_on_after_its_invocation_overwrites_nobody(
+    services: FakeServices, second: str
+) -> None:
+    """Lambda may thaw it at any time: by then another worker's result counts."""
+    [slow] = batch(services, 1)
+    seen: list[Image] = []
+
+    with hanging(services) as hangs:
+        fail(services, [slow], seconds=0.1)
+        assert hangs.wait(10)
+        services.clock.forward(seconds=1)
+        if second == "done":
+            run(services, [slow])
+        else:
+            services.uploads.before("get", Killed())
+            fail(services, [slow])
+        seen.append(recorded(services, slow))
+
+    assert [recorded(services, slow)] == seen
+    services.clock.forward(seconds=91)
+    run(services, [slow])
+    image = recorded(services, slow)
+    assert (image.status, image.announced) == ("COMPLETED", True)
+    assert set(services.renditions.stored) == stored_of(image)
+    assert services.topic.statuses == ["COMPLETED"]
+
+
+@pytest.mark.usefixtures("hasty")
+def test_what_goes_on_after_its_invocation_may_finish_what_nobody_has_taken_on(
+    services: FakeServices,
+) -> None:
+    """Then its result is as good as any, and the message finds it done."""
+    [slow] = batch(services, 1)
+
+    with hanging(services):
+        fail(services, [slow], seconds=0.1)
+
+    run(services, [slow])
+    assert recorded(services, slow).status is ImageStatus.COMPLETED
+    assert services.recognizer.calls == ["recognize"]
+    assert services.topic.statuses == ["COMPLETED"]
+
+
+def test_image_taken_on_and_given_back_by_another_comes_back(services: FakeServices) -> None:
+    """Where nobody holds the lease any more, its neighbours are deleted as ever."""
+    slow = message_of(upload(services, "uploads/slow.jpg"))
+    quick = message_of(upload(services, "uploads/text.jpg", TEXT))
+
+    def taken_on_and_given_back() -> None:
+        services.clock.forward(seconds=61)
+        services.uploads.before("get", Outage())
+        original = recorded(services, slow).original
+        until = services.clock() + timedelta(seconds=60)
+        with pytest.raises(Outage):
+            pipeline.process(original, until, nullcontext(), services)
+
+    services.recognizer.before("recognize", taken_on_and_given_back)
+
+    [failure] = fail(services, [slow, quick])
+
+    assert isinstance(failure, LeaseHeld)
+    assert services.queue.deleted == [quick]
+    assert 0 <= services.queue.handed_back[slow] <= 31
+
+
+# ── trouble with trouble ─────────────────────────────────────────────────────────────────────────
+
+
+def test_messages_that_cannot_be_handed_back_come_back_by_themselves(
+    services: FakeServices,
+) -> None:
+    """After the visibility timeout; what was done is deleted all the same."""
+    bad = replace(message_of(Recheck("x")), body="no work message")
+    [good] = batch(services, 1)
+    services.queue.before("hand_back", Outage("of SQS"))
+
+    [failure] = fail(services, [bad, good])
+
+    assert isinstance(failure, MalformedMessage)
+    assert services.queue.deleted == [good]
+
+
+def test_giving_up_that_fails_costs_nobody_else(services: FakeServices) -> None:
+    """The message still goes to the dead-letter queue, and the sweep settles the image."""
+    [good] = batch(services, 1)
+    bad = message_of(upload(services), LAST)
+    foreign = replace(message_of(Recheck("x")), body="no work message")
+    run(services, [good])
+    services.uploads.before("get", Outage())
+    services.topic.before("publish", Outage("of SNS"))
+
+    fail(services, [bad, foreign, good])
+
+    assert services.queue.deleted == [good]
+    assert services.queue.handed_back[bad] == 0
+    assert services.queue.handed_back[foreign] >= 15
+    assert recorded(services, bad).is_given_up
+    assert not recorded(services, bad).announced
+    services.clock.forward(seconds=61)
+    run(services, [message_of(Recheck("uploads/cat.jpg"))])
+    assert services.topic.statuses == ["COMPLETED", "FAILED"]
+
+
+def test_message_that_cannot_be_postponed_comes_back_by_itself(services: FakeServices) -> None:
+    """It is neither given up nor deleted; SQS has it still."""
+    original = upload(services)
+    throttled(services, original)
+    message = message_of(original, LAST)
+    services.queue.before("postpone", Outage("of SQS"))
+
+    [failure] = fail(services, [message])
+
+    assert isinstance(failure, Throttled)
+    assert services.queue.deleted == []
+    assert services.queue.handed_back == {}
+    assert recorded(services, original).status is ImageStatus.QUEUED
+
+
+def test_done_work_that_cannot_be_deleted_is_found_done(services: FakeServices) -> None:
+    """Then the whole batch comes back; what was done costs nothing again."""
+    messages = batch(services, 2)
+    services.recognizer.before("recognize", Outage())
+    services.queue.before("delete", Outage("of SQS"))
+
+    with pytest.raises(Outage, match="of SQS"):
+        run(services, messages)
+    run(services, messages)
+
+    assert {recorded(services, message).status for message in messages} == {"COMPLETED"}
+    assert services.recognizer.calls == ["recognize"] * 3
+    assert services.topic.statuses == ["COMPLETED"] * 2
