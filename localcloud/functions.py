@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import boto3
 from botocore.session import Session
 from chalice.awsclient import TypedAWSClient
 from chalice.cli.factory import CLIFactory
@@ -33,6 +34,8 @@ from chalice.deploy.planner import PlanStage, RemoteState
 from chalice.deploy.sweeper import ResourceSweeper
 from chalice.utils import UI, OSUtils, serialize_to_json
 
+from chalicelib.aws.queue import WorkQueue
+from infrastructure.destinations import set_destinations
 from infrastructure.stage import PROJECT, configure
 
 STAGE = "local"
@@ -149,6 +152,7 @@ def deploy(outputs: dict[str, str], state: Path) -> None:
         recorder=recorder,
     ).deploy(config, STAGE)
     client.wait_for_all()
+    set_destinations(config, WorkQueue(boto3.client("sqs"), outputs["WorkQueueUrl"]))
 
 
 if __name__ == "__main__":
