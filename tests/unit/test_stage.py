@@ -1,9 +1,21 @@
 """From a stack's outputs to a Chalice stage."""
 
 import json
+from pathlib import Path
 from typing import Any
 
-from infrastructure.stage import PROJECT, TEMPLATE, configure, stack_name, stage_config
+import pytest
+
+from chalicelib.errors import SettingsError
+from infrastructure import stage as stages
+from infrastructure.stage import (
+    PROJECT,
+    TEMPLATE,
+    configure,
+    services_of,
+    stack_name,
+    stage_config,
+)
 
 OUTPUTS = {
     "UploadsBucket": "originals",
@@ -93,3 +105,34 @@ def test_paths_and_names_are_those_of_the_project() -> None:
     assert TEMPLATE.is_file()
     assert (PROJECT / ".chalice" / "config.json").is_file()
     assert stack_name("dev") == "image-pipeline-dev"
+
+
+@pytest.fixture
+def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A project whose stage ``dev`` is configured with a few outputs."""
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(configure(CONFIG, "dev", OUTPUTS)))
+    monkeypatch.setattr(stages, "CONFIG", config)
+
+
+@pytest.mark.usefixtures("configured")
+def test_tools_work_with_the_services_of_a_stage() -> None:
+    """What the stage says of itself goes before the environment, which has the rest."""
+    settings = services_of("dev").settings
+
+    assert settings.uploads_bucket == "originals"
+    assert settings.work_queue_url == "https://sqs.example/work"
+    assert settings.max_labels == 5
+    assert settings.renditions_bucket == "renditions"
+
+
+@pytest.mark.usefixtures("configured")
+def test_stage_that_is_not_configured_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of another stage is taken for it, and what is missing has a name."""
+    monkeypatch.delenv("UPLOADS_BUCKET")
+    monkeypatch.delenv("TOPIC_ARN")
+
+    with pytest.raises(SettingsError, match=r"UPLOADS_BUCKET.*TOPIC_ARN"):
+        services_of("prod")
+    with pytest.raises(SettingsError, match="missing: TOPIC_ARN"):
+        services_of("dev")
