@@ -14,6 +14,7 @@ import app
 from chalicelib.config import UPLOADS_PREFIX, Settings, read_settings
 from chalicelib.sweep import TIME_TO_END
 from chalicelib.worker import TIME_TO_HAND_BACK, TIME_TO_START
+from infrastructure.destinations import asynchronous_functions
 from infrastructure.stage import PROJECT, TEMPLATE, configure, stage_config
 
 DAY = 24 * 60 * 60
@@ -192,6 +193,11 @@ def test_lambda_asks_for_no_more_than_the_event_source_takes() -> None:
 
 
 # ── schedule ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_events_and_schedule_are_what_nobody_waits_for() -> None:
+    """Each of these needs a place for what it fails at; SQS and the API have their own."""
+    assert sorted(asynchronous_functions(app.app)) == ["handle_removal", "handle_upload", "sweep"]
 
 
 def test_sweep_runs_by_itself() -> None:
@@ -424,9 +430,9 @@ def test_worker_takes_hands_back_and_postpones() -> None:
     assert may["rekognition:DetectLabels"] == {"*"}
 
 
-@pytest.mark.parametrize("function", ["handle_upload", "handle_removal"])
+@pytest.mark.parametrize("function", asynchronous_functions(app.app))
 def test_event_that_is_failed_at_for_good_becomes_a_dead_letter(function: str) -> None:
-    """Lambda sends it with the function's own role, as the destination on failure."""
+    """Lambda sends it with the function's own role, and refuses a destination without the right."""
     assert allowed(function)["sqs:SendMessage"] == {"WorkQueue", "DeadLetterQueue"}
 
 
