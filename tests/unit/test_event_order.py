@@ -1,11 +1,13 @@
 """S3 promises every event at least once and in no order: whatever comes, the end is what S3 holds.
 
 Each history of an object is delivered in every order, with each event twice, with processing in
-between or not, and with the bucket as it was when the event was sent or as it is at the end.
+between or not, and with the bucket as it was when the event was sent or as it is at the end. Then
+all of it meets in the middle: events, work, sweeps, uploads over REST that hang before they are
+recorded, and people who want an image processed again.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, partial
@@ -16,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib import imaging, pipeline
-from chalicelib.errors import LeaseHeld
-from chalicelib.messages import ObjectChange, ObjectEvent
+from chalicelib.errors import ImageNotFound, LeaseHeld
+from chalicelib.messages import ObjectChange, ObjectEvent, Recheck, Work
 from chalicelib.model import ImageStatus, Query, image_id_of
-from tests.fakes import Clock, FakeServices, FakeUploads, Version
+from tests.fakes import Clock, FakeServices, FakeUploads, Outage, Version
 from tests.pictures import photo, saved
 
 KEY = "uploads/cat.jpg"
@@ -37,6 +39,7 @@ class Happening:
 
 
 History = list[Happening]
+Act = tuple[str, int | None]
 
 
 def history(*steps: Callable[[FakeUploads], ObjectEvent]) -> History:
@@ -98,21 +101,65 @@ class World:
         handle = pipeline.register if event.change is ObjectChange.CREATED else pipeline.remove
         handle(event, self.services)
 
-    def meet(self, index: int) -> None:
-        """The event, and all work, in the middle of what another actor is doing."""
-        self.deliver(index)
+    def submit(self, index: int) -> None:
+        """The rest of an upload over REST, which has put this version and not yet recorded it.
+
+        Only what has begun can hang: nothing happens here that has not happened by then.
+        """
+        self._happen(index + 1)
+        original = self._happenings[index].event.original
+        uploads = self.services.uploads
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(uploads, "put", lambda *_: (original.version_id, original.etag))
+            pipeline.submit(KEY, bytes(original.size_bytes), "image/jpeg", "Cat", self.services)
+
+    def sweep(self) -> None:
+        """A sweep that finds the key odd, whether or not it is."""
+        self.services.queue.send([Recheck(KEY)])
+
+    def reprocess(self) -> None:
+        with suppress(ImageNotFound):
+            pipeline.reprocess(image_id_of(KEY), self.services)
+
+    def give_up(self) -> None:
+        """The last receive of a message of some version fails."""
+        image = self.services.catalog.records.get(image_id_of(KEY))
+        if image is not None:
+            pipeline.give_up(image.original, Outage(), self.services)
+
+    def meet(self, act: Callable[[], None]) -> None:
+        """An act, and all work, in the middle of what another actor is doing."""
+        act()
         self.work()
 
     def work(self) -> None:
         """All that waits in the queue; what fails comes back when the lease is over."""
         services = self.services
         while waiting := services.queue.receive():
-            for original in waiting:
+            for work in waiting:
                 try:
-                    pipeline.process(original, services.clock() + LEASE, nullcontext(), services)
+                    self._process(work)
                 except LeaseHeld:
-                    services.queue.sent.append(original)
+                    services.queue.sent.append(work)
             services.clock.forward(seconds=61)
+
+    def _process(self, work: Work) -> None:
+        if isinstance(work, Recheck):
+            image = pipeline.recheck(work.key, self.services)
+            if image is None or image.status.is_final:
+                return
+            work = image.original
+        lease_until = self.services.clock() + LEASE
+        pipeline.process(work, lease_until, nullcontext(), self.services)
+
+    def end_well(self) -> None:
+        """A sweep, and a person who has what was given up processed again."""
+        self.sweep()
+        self.work()
+        image = self.services.catalog.records[image_id_of(KEY)]
+        if image.is_given_up:
+            self.reprocess()
+            self.work()
 
     def agrees_with_s3(self) -> None:
         services = self.services
@@ -177,33 +224,55 @@ CALLS = [
 ]
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+ACTS = ["sweep", "reprocess", "give_up"]
+
+
+def acts_of(happenings: History) -> list[Act]:
+    """What may go on beside the events, by name and, where it is about one, its index.
+
+    Over REST only a key that holds nothing is uploaded to.
+    """
+    vacant = [True, *(held.versions[-1].body is None for held in happenings[:-1])]
+    submitted = [
+        ("submit", index)
+        for index, happening in enumerate(happenings)
+        if happening.event.change is ObjectChange.CREATED and vacant[index]
+    ]
+    return [(name, None) for name in ACTS] + submitted
+
+
+@settings(max_examples=600, deadline=None, derandomize=True)
 @given(
     name=st.sampled_from(sorted(HISTORIES)),
     all_has_happened=st.booleans(),
     choices=st.data(),
 )
-def test_events_that_meet_in_the_middle_end_in_what_s3_holds(
+def test_what_meets_in_the_middle_ends_in_what_s3_holds(
     name: str,
     all_has_happened: bool,  # noqa: FBT001 - drawn
     choices: st.DataObject,
 ) -> None:
-    """An event delivered, or all work done, just before any call of another actor."""
+    """An act, or an act and all work, just before any call of another actor.
+
+    At last every event is delivered once more and a sweep looks at the key.
+    """
     happenings = HISTORIES[name]
     world = World(happenings, all_has_happened=all_has_happened)
-    indexes = range(len(happenings))
-    duplicates = choices.draw(st.lists(st.sampled_from(indexes), max_size=2))
-    order: Sequence[int] = choices.draw(st.permutations([*indexes, *duplicates]))
-    for index in order:
+    events: list[Act] = [("deliver", index) for index in range(len(happenings))]
+    more = st.lists(st.sampled_from(events + acts_of(happenings)), max_size=4)
+    for act, index in choices.draw(more.flatmap(lambda acts: st.permutations(events + acts))):
+        do = getattr(world, act) if index is None else partial(getattr(world, act), index)
         where = choices.draw(st.sampled_from(["alone", "worked off", *CALLS]))
         if isinstance(where, tuple):
             fake, call = where
-            getattr(world.services, fake).before(call, partial(world.meet, index))
+            getattr(world.services, fake).before(call, partial(world.meet, do))
         else:
-            world.deliver(index)
+            do()
             if where == "worked off":
                 world.work()
-    for index in order:
-        world.deliver(index)
+    for act, index in events:
+        partial(getattr(world, act), index)()
     world.work()
+    world.services.clock.forward(seconds=61)
+    world.end_well()
     world.agrees_with_s3()

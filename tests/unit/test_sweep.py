@@ -267,6 +267,17 @@ def test_sweep_without_any_time_reads_one_page(services: FakeServices, strays: l
     assert sweep(services, seconds=1) == strays[2:4]
 
 
+def test_sweep_that_dies_at_a_page_costs_only_that_page(
+    services: FakeServices, strays: list[str]
+) -> None:
+    """Else a bucket with a page that is too much for it would never be gone through."""
+    services.queue.before("send", *[lambda: None] * 2, Killed())
+    with pytest.raises(Killed):
+        sweep(services)
+
+    assert sweep(services) == strays[2:]
+
+
 def test_bucket_that_changes_between_sweeps_is_gone_through(
     services: FakeServices, strays: list[str]
 ) -> None:
