@@ -28,7 +28,8 @@ def main() -> int:
         module.add_arguments(command)
     options = parser.parse_args()
     try:
-        return COMMANDS[options.command].run(options)
+        status: int = COMMANDS[options.command].run(options)
+        return status
     except (BotoCoreError, ClientError, PipelineError, OSError) as error:
         print(f"{options.command} stopped: {error}", file=sys.stderr)
         return 1

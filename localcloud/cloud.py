@@ -181,7 +181,7 @@ class LocalCloud:
         self._owns_state = True
         for folder in ("tmp", "logs"):
             (self.state / folder).mkdir(exist_ok=True)
-        ministack = self._child("ministack", [sys.executable, "-m", "ministack"])
+        ministack = self._child("ministack", [sys.executable, "-m", "localcloud.ministack"])
         port = str(self._rekognition_port)
         rekognition = self._child(
             "rekognition", [sys.executable, "-m", "localcloud.rekognition", "--port", port]

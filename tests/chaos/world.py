@@ -9,7 +9,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -407,9 +407,10 @@ class World:
         def ended(error: BaseException | None) -> None:
             if error is None:
                 for record in records:
-                    self.raw["sqs"].delete_message(
-                        QueueUrl=self.queue, ReceiptHandle=record["receiptHandle"]
-                    )
+                    with suppress(ClientError):  # it has been received again meanwhile
+                        self.raw["sqs"].delete_message(
+                            QueueUrl=self.queue, ReceiptHandle=record["receiptHandle"]
+                        )
 
         self._start("process_images", {"Records": records}, ended)
         return True
@@ -457,14 +458,13 @@ class World:
             else:
                 actor.is_dead = True
                 self.may_double += actor.has_announced
-        for receipt in self.receipts:
+        for receipt in list(self.receipts):
             try:
                 self.raw["sqs"].change_message_visibility(
                     QueueUrl=self.queue, ReceiptHandle=receipt, VisibilityTimeout=0
                 )
             except self.raw["sqs"].exceptions.ClientError:
-                pass  # it has been deleted, or received again
-        self.receipts.clear()
+                self.receipts.remove(receipt)  # it has been deleted, or received again
 
     # ── a schedule ───────────────────────────────────────────────────────────────────────────────
 
@@ -721,9 +721,9 @@ def run_schedule(seed: int, clients: Clients) -> World:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(app, "services", lambda: world.services)
             world.run()
-    except AssertionError as error:
+    except Exception as error:
         happened = "\n".join(world.log)
-        raise AssertionError(f"seed {seed}: {error}\n{happened}") from error
+        raise AssertionError(f"seed {seed}: {error!r}\n{happened}") from error
     finally:
         world.close()
     return world
