@@ -1,9 +1,384 @@
-"""Find what the buckets and the catalog do not agree about, and mend it."""
+"""Find what the buckets and the catalog do not agree about, and mend it.
+
+Everything is read once, a page at a time. What has changed within the last 15 minutes is left
+alone, and what looks wrong is read again before it counts. With --repair it is then mended, or the
+image is enqueued so that the pipeline mends it; without, nothing changes. The exit status is 0 when
+all agree or was mended, 1 when something is left.
+"""
 
 import argparse
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from functools import partial
+from itertools import groupby
+from math import inf
+from threading import Lock
+from typing import Any, TypeVar
+
+from botocore.exceptions import ClientError
+
+from chalicelib import pipeline
+from chalicelib.aws import batches
+from chalicelib.aws.catalog import READ_BATCH, SHARDS, _counted, _deserialize, _label_entries
+from chalicelib.aws.storage import ORIGINAL_GONE
+from chalicelib.bootstrap import Services
+from chalicelib.config import UPLOADS_PREFIX
+from chalicelib.errors import ImageNotFound, StaleRevision
+from chalicelib.messages import Recheck, printable, timestamp
+from chalicelib.model import Image, ImageStatus, Original
+from chalicelib.sweep import GRACE, WAITS_IN_VAIN
+from infrastructure.stage import services_of
+from infrastructure.table import Key, Partition, Table
+
+EXAMPLES = 3
+THREADS = 16
+"""Requests under way at a time: most of the time goes by in waiting for S3."""
+
+RENDITION = re.compile(r"[a-z0-9-]+/(?P<image_id>[a-z2-7]{26})/(?P<attempt>[0-9]+)/[^/]+")
+"""The key of a rendition. Whatever else may lie in that bucket is not ours to judge."""
+
+T = TypeVar("T")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None: ...
+class Kind(StrEnum):
+    """What can be wrong, in the order in which it is looked for."""
+
+    NOBODYS = "renditions that no record names"
+    GONE = "records whose original is gone"
+    INCOMPLETE = "records whose renditions are not there"
+    UNLISTED = "labels without their entry"
+    OBSOLETE = "label entries without their label"
+    MISCOUNTED = "counts that are not those of the entries"
+    UNRECORDED = "originals without a record of theirs"
+    STUCK = "records that nobody is at"
 
 
-def run(options: argparse.Namespace) -> int: ...
+@dataclass(slots=True)
+class Tally:
+    """How many findings of a kind there are, how many of them are left, and the first few."""
+
+    found: int = 0
+    left: int = 0
+    examples: list[str] = field(default_factory=list)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--repair", action="store_true", help="mend what is found")
+
+
+def run(options: argparse.Namespace) -> int:
+    check = Check(services_of(options.stage), repair=options.repair)
+    for kinds, look in check.passes():
+        look()
+        for kind in kinds:
+            print(row(kind, check.tallies[kind]), flush=True)
+    print(f"\n{verdict(check.tallies.values(), repair=options.repair)}")
+    return 1 if any(tally.left for tally in check.tallies.values()) else 0
+
+
+# ── what is right ────────────────────────────────────────────────────────────────────────────────
+
+
+def is_recorded(held: Original, image: Image | None) -> bool:
+    """Whether the record is of what the bucket holds; a listing does not tell versions."""
+    return (
+        image is not None
+        and image.status is not ImageStatus.DELETED
+        and image.original.etag == held.etag
+        and held.version_id in ("", image.original.version_id)
+    )
+
+
+def nobodys(keys: Iterable[str], image: Image | None) -> list[str]:
+    """Which of these renditions of an image its record does not name, and no worker is making.
+
+    A worker records its attempt before it stores anything.
+    """
+    if image is None:
+        return list(keys)
+    named = {rendition.key for rendition in image.renditions}
+    under_way = image.attempt if image.status is ImageStatus.PROCESSING else inf
+    return [key for key in keys if key not in named and _attempt_of(key) < under_way]
+
+
+def unlisted(image: Image, stored: Mapping[Key, Mapping[str, Any]]) -> list[Key]:
+    """Which entries the labels of an image should have and have not, or not as they should be."""
+    return [
+        key
+        for key, entry in _label_entries(image).items()
+        if key not in stored or _plain(stored[key]) != _plain(entry)
+    ]
+
+
+def is_stuck(image: Image, now: datetime, *, nothing_waits: bool) -> bool:
+    """Whether something is left to do for an image that nobody seems to be doing, as in a sweep."""
+    if image.is_settled or image.updated_at >= timestamp(now - GRACE):
+        return False
+    waits = image.status is ImageStatus.QUEUED and not nothing_waits
+    in_vain = image.updated_at < timestamp(now - WAITS_IN_VAIN)
+    return (image.lease_until or "") < timestamp(now) and (in_vain or not waits)
+
+
+def row(kind: Kind, tally: Tally) -> str:
+    """A line of the report."""
+    width = max(len(kind) for kind in Kind)
+    examples = ", ".join(printable(example) for example in tally.examples)
+    more = ", …" if tally.found > len(tally.examples) else ""
+    return f"{kind:<{width}}  {tally.found:>9,}  {examples}{more}".rstrip()
+
+
+def verdict(tallies: Iterable[Tally], *, repair: bool) -> str:
+    """The last line of the report."""
+    found, left = (
+        sum(counts) for counts in zip(*((t.found, t.left) for t in tallies), strict=True)
+    )
+    if not found:
+        return "The buckets and the catalog agree."
+    if not repair:
+        return f"{found:,} found. Nothing was changed: --repair mends them."
+    mended = f"{found - left:,} of {found:,} mended, or enqueued for the pipeline to mend."
+    return mended if not left else f"{mended} {left:,} changed meanwhile: run it again."
+
+
+def _attempt_of(key: str) -> int:
+    return int(key.split("/")[2])
+
+
+def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry to compare: DynamoDB writes the same number in several ways."""
+    return {name: _deserialize(value) for name, value in entry.items()}
+
+
+# ── the passes ───────────────────────────────────────────────────────────────────────────────────
+
+
+class Check:
+    """One reading of everything. ``tallies`` says what was found so far."""
+
+    def __init__(self, services: Services, *, repair: bool) -> None:
+        self.tallies = {kind: Tally() for kind in Kind}
+        self._services = services
+        self._repair = repair
+        self._table = Table(services.catalog)
+        self._before = services.clock() - GRACE  # what has happened since is left alone
+        self._names: dict[str, str] = {}  # of all labels there are, by their keys
+        self._drift: Counter[Partition] = Counter()  # how many entries too few, where not mended
+        self._lock = Lock()
+
+    def passes(self) -> Iterator[tuple[tuple[Kind, ...], Callable[[], None]]]:
+        """What each pass looks for, and the pass itself.
+
+        What deletes comes before what enqueues: an image that is new to the catalog begins with
+        attempt 1, where renditions of an earlier life may lie.
+        """
+        yield (Kind.NOBODYS,), self.look_at_renditions
+        yield (Kind.GONE, Kind.INCOMPLETE, Kind.UNLISTED), self.look_at_records
+        yield (Kind.OBSOLETE, Kind.MISCOUNTED), self.look_at_labels
+        yield (Kind.UNRECORDED,), self.look_at_originals
+        yield (Kind.STUCK,), self.look_at_unsettled
+
+    def look_at_renditions(self) -> None:
+        """The bucket of renditions, in the order of keys: all of an image in a folder together.
+
+        Folders that the settings no longer name are read, too.
+        """
+        ours = filter(RENDITION.fullmatch, self._services.renditions.listing(""))
+        grouped = groupby(ours, key=lambda key: key.split("/")[1])
+        for batch in batches(((image_id, [*keys]) for image_id, keys in grouped), READ_BATCH):
+            records = self._records_of(image_id for image_id, _ in batch)
+            suspects = [
+                (image_id, keys) for image_id, keys in batch if nobodys(keys, records.get(image_id))
+            ]
+            self._side_by_side(self._look_at_renditions_of, suspects)
+
+    def _look_at_renditions_of(self, stored: tuple[str, list[str]]) -> None:
+        image_id, keys = stored
+        for key in nobodys(keys, self._services.catalog.get(image_id)):
+            modified = self._modified(key)
+            if modified is not None and modified < self._before:
+                self._found(Kind.NOBODYS, key, partial(self._services.renditions.delete, [key]))
+
+    def look_at_records(self) -> None:
+        for images in self._table.records():
+            for image in images:
+                self._names |= _counted(image)
+            self._side_by_side(self._look_at_record, images)
+
+    def _look_at_record(self, image: Image) -> None:
+        if image.recognition.labels:  # first: what is enqueued below changes the record
+            self._look_at_labels_of(image)
+        key = image.original.key
+        if self._is_gone(image):
+            self._found(Kind.GONE, key, partial(self._recheck, key))
+        elif self._is_incomplete(image):
+            reprocess = partial(pipeline.reprocess, image.image_id, self._services)
+            self._found(Kind.INCOMPLETE, key, reprocess)
+
+    def _is_gone(self, image: Image) -> bool:
+        """Whether a record is live whose original has been gone for a while."""
+        key = image.original.key
+        if self._services.uploads.current(key) is not None:
+            return False
+        now = self._services.catalog.get(image.image_id)
+        return now is not None and now.status is not ImageStatus.DELETED and self._was_removed(key)
+
+    def _was_removed(self, key: str) -> bool:
+        """Whether nothing is there under a key, and has not been for a while."""
+        uploads = self._services.uploads
+        answer: Any = uploads.client.list_object_versions(Bucket=uploads.bucket, Prefix=key)
+        markers, versions = answer.get("DeleteMarkers", []), answer.get("Versions", [])
+        latest = [each for each in (*markers, *versions) if each["Key"] == key and each["IsLatest"]]
+        return all(each in markers and each["LastModified"] < self._before for each in latest)
+
+    def _is_incomplete(self, image: Image) -> bool:
+        """Whether renditions are missing that the record, read again after them, still names."""
+        if image.status is not ImageStatus.COMPLETED:
+            return False
+        if all(self._modified(rendition.key) for rendition in image.renditions):
+            return False
+        now = self._services.catalog.get(image.image_id)
+        return now is not None and (now.status, now.renditions) == (image.status, image.renditions)
+
+    def _look_at_labels_of(self, image: Image) -> None:
+        now, stored = self._table.snapshot(image.image_id, _label_entries(image).keys())
+        if now is None or now.revision != image.revision:
+            return
+        for key in unlisted(now, stored):
+            partition = _partition_of(key)
+            put = partial(self._table.put_entry, now, key)
+            is_mended = self._found(Kind.UNLISTED, f"{partition.label} of {now.original.key}", put)
+            if not is_mended and key not in stored:
+                self._note_drift(partition, +1)
+
+    def look_at_labels(self) -> None:
+        """The entries of every label that a record or a count names."""
+        self._names = dict(self._table.label_names()) | self._names
+        partitions = (Partition(label, shard) for label in self._names for shard in range(SHARDS))
+        for batch in batches(partitions, READ_BATCH):
+            self._side_by_side(self._look_at_partition, batch)
+
+    def _look_at_partition(self, partition: Partition) -> None:
+        number = obsolete = 0
+        for page in self._table.positions(partition):
+            number += len(page)
+            for batch in batches(page, READ_BATCH):
+                obsolete += self._look_at_entries(partition, batch)
+        if self._repair and self._drift[partition]:
+            return  # entries change just now: what their count should be, the next check sees
+        if obsolete or self._table.count(partition) != number + self._drift[partition]:
+            self._look_at_count(partition)
+
+    def _look_at_entries(self, partition: Partition, positions: Sequence[str]) -> int:
+        """Look for entries whose record has no such label; gives how many there are."""
+        records = self._records_of(_image_id_at(each) for each in positions)
+        obsolete = 0
+        for position in positions:
+            key, image_id = (partition.pk, position), _image_id_at(position)
+            if _has_entry(records.get(image_id), key):
+                continue
+            image, stored = self._table.snapshot(image_id, [key])
+            if key in stored and not _has_entry(image, key):
+                delete = partial(self._table.delete_entry, image_id, image, key)
+                if not self._found(Kind.OBSOLETE, f"{partition.label} of {image_id}", delete):
+                    self._note_drift(partition, -1)
+                obsolete += 1
+        return obsolete
+
+    def _look_at_count(self, partition: Partition) -> None:
+        """Compare a count with the entries that are right.
+
+        They are the same before and after the count is read, or it is left for the next check.
+        """
+        entries = self._table.entries(partition)
+        seen = self._table.count(partition)
+        right = entries[0] + self._drift[partition]
+        if seen != right and entries == self._table.entries(partition):
+            name = self._names[partition.label]
+            set_count = partial(self._table.set_count, partition, name, seen, right)
+            self._found(Kind.MISCOUNTED, f"{name}: {seen} for {right}", set_count)
+
+    def look_at_originals(self) -> None:
+        for page in self._services.uploads.listing(UPLOADS_PREFIX):
+            records = self._records_of(original.image_id for original in page)
+            suspects = [
+                original
+                for original in page
+                if not is_recorded(original, records.get(original.image_id))
+            ]
+            self._side_by_side(self._look_at_original, suspects)
+
+    def _look_at_original(self, original: Original) -> None:
+        image = self._services.catalog.get(original.image_id)
+        held = self._services.uploads.current(original.key)
+        if held is None or is_recorded(held, image):
+            return
+        if held.uploaded_at < timestamp(self._before):
+            self._found(Kind.UNRECORDED, held.key, partial(self._recheck, held.key))
+
+    def look_at_unsettled(self) -> None:
+        nothing_waits = self._services.queue.is_empty()
+        for suspect in self._services.catalog.unsettled(timestamp(self._before)):
+            image = self._services.catalog.get(suspect.image_id)
+            if image and is_stuck(image, self._services.clock(), nothing_waits=nothing_waits):
+                key = image.original.key
+                self._found(Kind.STUCK, key, partial(self._recheck, key))
+
+    def _found(self, kind: Kind, example: str, mend: Callable[[], object]) -> bool:
+        """Note a finding, and mend it where that is asked for; gives whether it is mended."""
+        is_mended = self._repair
+        try:
+            if self._repair:
+                mend()
+        except (StaleRevision, ImageNotFound):
+            is_mended = False
+        with self._lock:
+            tally = self.tallies[kind]
+            tally.found += 1
+            tally.left += not is_mended
+            if len(tally.examples) < EXAMPLES:
+                tally.examples.append(example)
+        return is_mended
+
+    def _note_drift(self, partition: Partition, missing: int) -> None:
+        with self._lock:
+            self._drift[partition] += missing
+
+    def _records_of(self, image_ids: Iterable[str]) -> Mapping[str, Image]:
+        """The records of these images, each read once: DynamoDB refuses to read one twice."""
+        return self._services.catalog.get_many(list(dict.fromkeys(image_ids)))
+
+    def _recheck(self, key: str) -> None:
+        self._services.queue.send([Recheck(key)])
+
+    def _modified(self, key: str) -> datetime | None:
+        """When a rendition was stored; None where it is not there."""
+        renditions = self._services.renditions
+        try:
+            answer = renditions.client.head_object(Bucket=renditions.bucket, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ORIGINAL_GONE:
+                return None
+            raise
+        return answer["LastModified"]
+
+    def _side_by_side(self, look: Callable[[T], None], at: Iterable[T]) -> None:
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(look, at))
+
+
+def _has_entry(image: Image | None, key: Key) -> bool:
+    return image is not None and key in _label_entries(image)
+
+
+def _partition_of(key: Key) -> Partition:
+    label, _, shard = key[0].removeprefix("LABEL#").rpartition("#")
+    return Partition(label, int(shard))
+
+
+def _image_id_at(position: str) -> str:
+    return position.rpartition("#")[2]

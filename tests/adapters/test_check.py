@@ -246,6 +246,14 @@ def missing_entries(stage: Stage) -> dict[Kind, int]:
     return {Kind.UNLISTED: 4}
 
 
+def missing_entries_and_a_rendition(stage: Stage) -> dict[Kind, int]:
+    return missing_entries(stage) | missing_rendition(stage)
+
+
+def missing_entries_and_an_original(stage: Stage) -> dict[Kind, int]:
+    return missing_entries(stage) | removal_without_event(stage)
+
+
 def entry_that_says_something_else(stage: Stage) -> dict[Kind, int]:
     stage.put(stage.entries("LABEL#pet#")[0] | {"confidences": {"M": {"pet": {"N": "1"}}}})
     return {Kind.UNLISTED: 1}
@@ -299,6 +307,8 @@ DISAGREEMENTS = [
     entry_of_an_unknown_image,
     entry_of_a_label_that_the_image_has_not,
     missing_entries,
+    missing_entries_and_a_rendition,
+    missing_entries_and_an_original,
     entry_that_says_something_else,
     wrong_count,
     missing_counts,
