@@ -292,7 +292,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which images a page shall show. With labels, only completed images that have all of them."""
+    """Which images a page shall show. With labels, only images that have all of them."""
 
     limit: int
     cursor: str | None = None

@@ -28,8 +28,7 @@ def main() -> int:
         module.add_arguments(command)
     options = parser.parse_args()
     try:
-        status: int = COMMANDS[options.command].run(options)
-        return status
+        return int(COMMANDS[options.command].run(options))
     except (BotoCoreError, ClientError, PipelineError, OSError) as error:
         print(f"{options.command} stopped: {error}", file=sys.stderr)
         return 1

@@ -90,7 +90,7 @@ class Catalog:
     def get_many(self, image_ids: Sequence[str]) -> dict[str, Image]:
         """The records of these images, by id, as of a moment ago; what is not there is left out."""
         found: dict[str, Image] = {}
-        for batch in batches(image_ids, READ_BATCH):
+        for batch in batches(dict.fromkeys(image_ids), READ_BATCH):
             keys = [_record_key(image_id) for image_id in batch]
             while keys:
                 answer = self.client.batch_get_item(RequestItems={self.table: {"Keys": keys}})
@@ -106,7 +106,7 @@ class Catalog:
 
         ``previous`` is the record as it was read, None where there was none. Gives the record with
         its new revision. Raises StaleRevision, and writes nothing, when the record has changed
-        since it was read.
+        since it was read; but where most of many labels are others now, the old ones may be off.
         """
         saved = replace(image, revision=previous.revision + 1 if previous else 1)
         record: Any = {
@@ -117,7 +117,7 @@ class Catalog:
         if previous:
             record["ExpressionAttributeValues"] = {":revision": {"N": str(previous.revision)}}
         labels = self._label_writes(saved, previous)
-        if previous and len(labels) >= WRITES:  # most of the labels are others now
+        if previous and image.recognition.labels and len(labels) >= WRITES:
             bare = self.save(replace(previous, recognition=Recognition()), previous)
             return self.save(image, bare)
         if labels:
@@ -198,7 +198,8 @@ class Catalog:
             )
             for page in pages:
                 ids = [item["pk"]["S"].removeprefix("IMAGE#") for item in page["Items"]]
-                yield from self.get_many(ids).values()
+                images = self.get_many(ids)
+                yield from (images[image_id] for image_id in ids if image_id in images)
 
     def bookmark(self, name: str) -> str:
         """Where a long pass over something has come to; empty at its beginning."""
@@ -226,7 +227,7 @@ class Catalog:
         cursor: str | None = None,
         min_confidence: float = 0,
     ) -> Page:
-        """A page of the completed images that have all these labels, in whatever case."""
+        """A page of the images that have all these labels, in whatever case."""
         names = [label.casefold() for label in labels]
         query = _newest_first(cursor)  # no Limit: it would count what the filter drops
         tests = []

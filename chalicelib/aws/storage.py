@@ -181,7 +181,7 @@ class Renditions:
             key
             for prefix in self.prefixes
             for key in self.listing(f"{prefix}/{image.image_id}/")
-            if key not in named and int(key.split("/")[2]) <= over
+            if key not in named and _attempt_of(key) in range(1, over + 1)
         )
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -207,6 +207,12 @@ class Renditions:
             Params={"Bucket": self.bucket, "Key": rendition.key},
             ExpiresIn=expires_s,
         )
+
+
+def _attempt_of(key: str) -> int:
+    """The attempt that stored a rendition; 0 where it is none of ours."""
+    attempt = key.split("/")[2]
+    return int(attempt) if attempt.isdecimal() else 0
 
 
 def _as_tag(name: str, value: str) -> dict[str, Any]:

