@@ -70,6 +70,10 @@ class Scripted:
     def before(self, call: str, *actions: Action) -> None:
         self._actions[call].extend(actions)
 
+    def forget(self) -> None:
+        """Whatever was to happen before a call and has not, shall not."""
+        self._actions.clear()
+
     def _step(self, call: str) -> None:
         with self._lock:
             self.calls.append(call)
@@ -220,7 +224,8 @@ class FakeRenditions(Scripted):
         over = image.attempt - (image.status is ImageStatus.PROCESSING)
         named = {rendition.key for rendition in image.renditions}
         for key in set(self.of(image.image_id)) - named:
-            if int(key.split("/")[2]) <= over:
+            attempt = key.split("/")[2]
+            if attempt.isdecimal() and 0 < int(attempt) <= over:
                 self._step("delete")
                 self.stored.pop(key, None)
 
@@ -332,7 +337,7 @@ class FakeCatalog(Scripted):
         wanted = {label.casefold() for label in labels}
 
         def has_all(image: Image) -> bool:
-            return image.status is ImageStatus.COMPLETED and wanted <= {
+            return wanted <= {
                 label.name.casefold()
                 for label in image.recognition.labels
                 if label.confidence >= min_confidence

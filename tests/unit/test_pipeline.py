@@ -1,7 +1,7 @@
 """Every use case over services in memory: what it does, and what nothing can make it do."""
 
 from collections import Counter
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -309,6 +309,31 @@ def test_slow_submission_does_not_revive_a_deleted_image(services: FakeServices)
 
     with pytest.raises(ImageNotFound):
         pipeline.find(image_id_of(KEY), services)
+
+
+def test_slow_submission_that_meets_the_settling_of_a_removal_leaves_nothing_undone(
+    services: FakeServices,
+) -> None:
+    """The tombstone is announced all the same, and nobody is left to wait for a sweep."""
+    complete(services)
+    pipeline.remove(services.uploads.remove(KEY), services)
+    submission = submit(services).original
+    pipeline.register(services.uploads.created(KEY), services)
+    process(services, submission)
+    services.renditions.before("tidy", lambda: submit_late(services, submission))
+
+    pipeline.remove(services.uploads.remove(KEY), services)
+
+    assert recorded(services).status is ImageStatus.DELETED
+    assert (recorded(services).announced, recorded(services).lease_until) == (True, None)
+
+
+def submit_late(services: FakeServices, original: Original) -> None:
+    """The rest of a submission that hung once its object was there."""
+    with pytest.MonkeyPatch.context() as patch:
+        version = (original.version_id, original.etag)
+        patch.setattr(services.uploads, "put", lambda *_: version)
+        submit(services)
 
 
 def test_slow_submission_does_not_undo_a_newer_version(services: FakeServices) -> None:
@@ -854,6 +879,27 @@ def test_slow_worker_whose_image_was_given_back_meanwhile_comes_back(
     assert set(services.renditions.stored) == rendition_keys(services)
 
 
+def test_version_that_is_reinstated_while_it_is_processed_ends_with_its_renditions(
+    services: FakeServices,
+) -> None:
+    """Replaced and put back meanwhile, with the other's message come and gone."""
+    first = upload(services)
+
+    def replaced_and_put_back() -> None:
+        second = upload(services, OTHER)
+        pipeline.remove(services.uploads.remove_version(second), services)
+        process(services, second)
+
+    services.catalog.before("save", go_on, replaced_and_put_back)
+
+    with suppress(LeaseHeld):
+        process(services, first)
+    process(services, first)
+
+    assert recorded(services).status is ImageStatus.COMPLETED
+    assert set(services.renditions.stored) == rendition_keys(services)
+
+
 @pytest.mark.parametrize("seconds", [30, 60, 90])
 def test_lease_may_end_whenever_that_of_settling_does(
     services: FakeServices, seconds: float
@@ -1009,18 +1055,6 @@ def test_removal_leaves_a_tombstone_and_nothing_else(services: FakeServices) -> 
     assert sorted(services.renditions.stored) == sorted(services.renditions.of(other.image_id))
     with pytest.raises(ImageNotFound):
         pipeline.find(first.image_id, services)
-
-
-def test_removal_takes_renditions_from_folders_no_longer_configured(
-    services: FakeServices,
-) -> None:
-    """What the record names is deleted even where a listing of today's folders misses it."""
-    complete(services)
-    services.renditions.all_of = lambda image_id: []  # type: ignore[method-assign] # noqa: ARG005
-
-    pipeline.remove(services.uploads.remove(KEY), services)
-
-    assert services.renditions.stored == {}
 
 
 def test_removal_is_announced_once_however_often_it_comes(services: FakeServices) -> None:
@@ -1222,6 +1256,32 @@ def test_recheck_finds_a_replacement_whose_event_was_lost(services: FakeServices
     assert recorded(services).original == event.original
     assert services.recognizer.calls == ["recognize"] * 2
     assert set(services.renditions.stored) == rendition_keys(services)
+
+
+def test_late_events_do_not_undo_what_a_recheck_has_found(services: FakeServices) -> None:
+    """Each is of an older version than S3 holds, whatever the recheck knows of their order."""
+    events = [services.uploads.upload(KEY, body) for body in (PICTURE, OTHER, TEXT)]
+    pipeline.recheck(KEY, services)
+
+    for event in events[:2]:
+        pipeline.register(event, services)
+
+    assert recorded(services).original.version_id == events[2].original.version_id
+
+
+def test_late_events_do_not_undo_what_a_slow_submission_has_found(services: FakeServices) -> None:
+    """An event that was delivered does not come again, so nothing may be lost of what it told."""
+    first, second = services.uploads.upload(KEY, OTHER), services.uploads.upload(KEY, TEXT)
+    pipeline.remove(services.uploads.remove(KEY), services)
+
+    services.catalog.before("get", lambda: complete(services, PICTURE))
+    submit(services, OTHER)
+    newest = services.uploads.created(KEY).original
+    pipeline.register(first, services)
+    pipeline.register(second, services)
+
+    assert recorded(services).original.version_id == newest.version_id
+    assert recorded(services).status is ImageStatus.COMPLETED
 
 
 def test_recheck_finds_a_deleted_image_that_is_there_again(services: FakeServices) -> None:
@@ -1559,12 +1619,22 @@ def test_image_keeps_what_it_has_until_the_new_is_in_place(services: FakeService
 
 
 def test_image_that_is_processed_anew_is_found_by_what_it_has(services: FakeServices) -> None:
-    """Under its old labels only while it is completed: a search shows no image in between."""
+    """Under its old labels until the new are in place, and under those from then on."""
     original = complete(services)
-    pipeline.reprocess(original.image_id, services)
-    process(services, original)
+    found: list[str] = []
 
-    assert len(pipeline.browse(Query(10, labels=("Cat",)), services).images) == 1
+    def search() -> None:
+        found.extend(
+            image.status for image in pipeline.browse(Query(10, labels=("Cat",)), services).images
+        )
+
+    pipeline.reprocess(original.image_id, services)
+    search()
+    services.uploads.before("get", search)
+    process(services, original)
+    search()
+
+    assert found == ["QUEUED", "PROCESSING", "COMPLETED"]
 
 
 def test_reprocessing_that_fails_for_good_takes_the_old_away(services: FakeServices) -> None:
