@@ -190,7 +190,7 @@ class Check:
         ours = filter(RENDITION.fullmatch, self._services.renditions.listing(""))
         grouped = groupby(ours, key=lambda key: key.split("/")[1])
         for batch in batches(((image_id, [*keys]) for image_id, keys in grouped), READ_BATCH):
-            records = self._records_of(image_id for image_id, _ in batch)
+            records = self._services.catalog.get_many([image_id for image_id, _ in batch])
             suspects = [
                 (image_id, keys) for image_id, keys in batch if nobodys(keys, records.get(image_id))
             ]
@@ -275,7 +275,7 @@ class Check:
 
     def _look_at_entries(self, partition: Partition, positions: Sequence[str]) -> int:
         """Look for entries whose record has no such label; gives how many there are."""
-        records = self._records_of(_image_id_at(each) for each in positions)
+        records = self._services.catalog.get_many([_image_id_at(each) for each in positions])
         obsolete = 0
         for position in positions:
             key, image_id = (partition.pk, position), _image_id_at(position)
@@ -304,7 +304,7 @@ class Check:
 
     def look_at_originals(self) -> None:
         for page in self._services.uploads.listing(UPLOADS_PREFIX):
-            records = self._records_of(original.image_id for original in page)
+            records = self._services.catalog.get_many([original.image_id for original in page])
             suspects = [
                 original
                 for original in page
@@ -347,10 +347,6 @@ class Check:
     def _note_drift(self, partition: Partition, missing: int) -> None:
         with self._lock:
             self._drift[partition] += missing
-
-    def _records_of(self, image_ids: Iterable[str]) -> Mapping[str, Image]:
-        """The records of these images, each read once: DynamoDB refuses to read one twice."""
-        return self._services.catalog.get_many(list(dict.fromkeys(image_ids)))
 
     def _recheck(self, key: str) -> None:
         self._services.queue.send([Recheck(key)])

@@ -518,6 +518,27 @@ def test_labels_that_change_right_before_they_are_mended_are_left(
     assert stage.entries("LABEL#") == []
 
 
+def test_count_of_labels_that_somebody_else_has_mended_stays(
+    stage: Stage, ran: Ran, operations: Operations
+) -> None:
+    """Where mending an entry was refused, nobody knows what the count should be."""
+    entries = stage.entries("LABEL#")
+    missing_entries(stage)
+
+    def mend() -> None:
+        for entry in entries:
+            stage.put(entry)
+        stage.change(CAT)
+        stage.change(DOG)
+
+    operations.before("dynamodb.TransactWriteItems", mend)
+
+    status, found = ran("--repair")
+
+    assert (status, found.keys()) == (1, {Kind.UNLISTED})
+    assert ran() == (0, {})
+
+
 def test_entry_of_a_record_that_a_stale_read_misses_stays(
     stage: Stage, operations: Operations
 ) -> None:
