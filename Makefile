@@ -51,6 +51,6 @@ clean: ## forget the local cloud's state and all output
 	@echo "Installing requirements-local.txt into .venv …"
 	@$(PIP) -r requirements-local.txt && touch $@
 
-.venv/dev: .venv/local requirements-dev.txt
+.venv/dev: .venv/local requirements-dev.txt requirements-infrastructure.txt
 	@echo "Installing requirements-dev.txt into .venv …"
 	@$(PIP) -r requirements-dev.txt && touch $@

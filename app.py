@@ -105,7 +105,9 @@ def delete_image(image_id: str) -> Response:
     return accepted(pipeline.delete(image_id, services()), base_of(request()))
 
 
-@app.route("/images/{image_id}/reprocess", methods=["POST"], authorizer=authorizer)
+@app.route(
+    "/images/{image_id}/reprocess", methods=["POST"], authorizer=authorizer, content_types=["*/*"]
+)
 @problems
 def reprocess_image(image_id: str) -> Response:
     return accepted(pipeline.reprocess(image_id, services()), base_of(request()))

@@ -24,6 +24,7 @@ VARIABLES = {
     "TABLE_NAME": "catalog",
     "WORK_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/000000000000/work",
     "TOPIC_ARN": "arn:aws:sns:us-east-1:000000000000:announcements",
+    "MAX_RECEIVE_COUNT": "5",
     "AWS_DEFAULT_REGION": "us-east-1",
 }
 CLOCK = "import time; before = time.process_time(); {}; print(time.process_time() - before)"

@@ -46,11 +46,7 @@ class Services:
 
     @cached_property
     def renditions(self) -> Renditions:
-        return Renditions(
-            self._client("s3"),
-            self.settings.renditions_bucket,
-            self.settings.rendition_prefixes,
-        )
+        return Renditions(self._client("s3"), self.settings.renditions_bucket)
 
     @cached_property
     def queue(self) -> WorkQueue:

@@ -229,11 +229,6 @@ class Settings:
     def work_queue_name(self) -> str:
         return self.work_queue_url.rpartition("/")[2]
 
-    @property
-    def rendition_prefixes(self) -> tuple[str, ...]:
-        """Every folder of the renditions bucket that the specs name, each once."""
-        return tuple(dict.fromkeys(spec.prefix for spec in self.renditions))
-
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
     """Settings from the environment.

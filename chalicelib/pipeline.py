@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from chalicelib.errors import (
     ImageNotFound,
@@ -22,25 +23,35 @@ from chalicelib.errors import (
     StaleRevision,
     reason_of,
 )
-from chalicelib.messages import ObjectEvent, announcement_of, printable, timestamp
+from chalicelib.messages import (
+    ObjectEvent,
+    Recheck,
+    Work,
+    announcement_of,
+    printable,
+    timestamp,
+)
 from chalicelib.model import (
     RETRIES_EXHAUSTED,
-    Description,
     Failure,
     Image,
     ImageStatus,
     Original,
     Page,
     Query,
-    Rendered,
     image_id_of,
 )
 from chalicelib.services import Services
 
 logger = logging.getLogger("image-pipeline")
 
-Slot = AbstractContextManager[object]
-"""Held while an image's bytes and pixels are in memory. May raise NotNow instead of opening."""
+
+class Turn(AbstractContextManager[object], Protocol):
+    """Held while an image's bytes and pixels are in memory. May raise NotNow instead of opening."""
+
+    def give_way(self, pixels: int) -> None:
+        """Let others begin first, if no more than so many pixels have to be kept meanwhile."""
+
 
 TIME_TO_SETTLE = timedelta(seconds=60)
 """How long the lease of who settles a record lasts."""
@@ -72,7 +83,8 @@ def submit(key: str, body: bytes, content_type: str, filename: str, services: Se
     def record(image: Image | None) -> Image | None:
         if image is None:
             return _queued(original, None, services)
-        return None if _is_of(original, image) else _as_held(original, image, services)
+        held = None if _is_of(original, image) else services.uploads.current(key)
+        return _taken_over(held, image, services) if held else None
 
     image, _ = _update(original.image_id, record, services)
     # It may be replaced or removed by now; the client is told of what it has uploaded.
@@ -94,9 +106,9 @@ def register(event: ObjectEvent, services: Services) -> None:
             return _queued(original, None, services)
         if image.original.sequencer >= original.sequencer:
             return _leased_to_settle(image, services)
-        if _is_current(original, image) or image.original.sequencer:
+        if _is_current(original, image):
             return _taken_over(original, image, services)
-        return _as_held(original, image, services)  # which is newer, no event has told yet
+        return _as_held(original, image, services)  # of two versions S3 knows which is newer
 
     _follow(*_update(original.image_id, record, services), services)
 
@@ -197,7 +209,7 @@ def _deleted(original: Original, image: Image | None, services: Services) -> Ima
 # ── processing ───────────────────────────────────────────────────────────────────────────────────
 
 
-def process(original: Original, lease_until: datetime, slot: Slot, services: Services) -> None:
+def process(original: Original, lease_until: datetime, turn: Turn, services: Services) -> None:
     """Take one version of an object all the way: validate, render, recognise, store, announce.
 
     What is already done is not done again, and what a newer version or a removal has overtaken
@@ -208,7 +220,7 @@ def process(original: Original, lease_until: datetime, slot: Slot, services: Ser
     is_overtaken = not _is_of(original, image)
     if is_ours and image.status is ImageStatus.PROCESSING:
         try:
-            finished = _finish(image, slot, services)
+            finished = _finish(image, turn, services)
             image, is_ours = _conclude(image, finished, services)
         except Exception:
             _release(image, services)
@@ -263,8 +275,9 @@ def _conclude(image: Image, finished: Image, services: Services) -> tuple[Image,
     def record(now: Image | None) -> Image | None:
         if now is None or not _is_current(image.original, now) or now.status.is_final:
             return None
-        if now.attempt != image.attempt:
-            raise LeaseHeld(f"{now.original.key} is another worker's now.", now.lease_until or "")
+        if (now.status, now.attempt) != (image.status, image.attempt):
+            until = now.lease_until or timestamp(services.clock())
+            raise LeaseHeld(f"{now.original.key} is another worker's now.", until)
         return _leased_to_settle(replace(finished, original=now.original), services)
 
     return _update(image.image_id, record, services, known=image)
@@ -272,16 +285,21 @@ def _conclude(image: Image, finished: Image, services: Services) -> tuple[Image,
 
 def _release(image: Image, services: Services) -> None:
     """Give the lease back, so that the next try need not wait for its end."""
-    released = replace(image, lease_until=None)
-    if image.status is ImageStatus.PROCESSING:
-        released = replace(released, status=ImageStatus.QUEUED, lost=image.lost - 1)
+
+    def record(now: Image | None) -> Image | None:
+        if now is None or (now.status, now.attempt) != (image.status, image.attempt):
+            return None
+        if now.status is ImageStatus.PROCESSING:
+            now = replace(now, status=ImageStatus.QUEUED, lost=now.lost - 1)
+        return replace(now, lease_until=None)
+
     try:
-        services.catalog.save(released, previous=image)
+        _update(image.image_id, record, services, known=image)
     except Exception:
         logger.warning("%s keeps its lease", image.image_id, exc_info=True)
 
 
-def _finish(image: Image, slot: Slot, services: Services) -> Image:
+def _finish(image: Image, turn: Turn, services: Services) -> Image:
     """The image in its final status, its renditions stored. Permanent failures end here."""
     over = replace(
         _queued(image.original, image, services),
@@ -289,9 +307,7 @@ def _finish(image: Image, slot: Slot, services: Services) -> Image:
         pipeline_version=services.recipe.version,
     )
     try:
-        with slot:
-            description, rendered = _render(image.original, services)
-        return _store(over, description, rendered, services)
+        return _complete(over, turn, services)
     except PermanentError as error:
         failure = Failure(error.code, _sentence(str(error)))
         return replace(over, status=ImageStatus.FAILED, failure=failure)
@@ -299,23 +315,27 @@ def _finish(image: Image, slot: Slot, services: Services) -> Image:
         return replace(over, status=ImageStatus.DELETED)
 
 
-def _render(original: Original, services: Services) -> tuple[Description, Rendered]:
+def _complete(image: Image, turn: Turn, services: Services) -> Image:
+    """The image, completed.
+
+    Rekognition looks at the proxy while the renditions are encoded and travel to S3.
+    """
     # Only here, so that the functions that process nothing do not start with Pillow.
     from chalicelib import imaging  # noqa: PLC0415
 
     recipe = services.recipe
-    body = services.uploads.get(original, recipe.limits.max_bytes)
-    description = imaging.inspect(body, recipe.limits, keep_gps=recipe.keep_gps)
-    rendered = imaging.render(body, recipe.specs, recipe.limits, background=recipe.background)
-    return description, rendered
-
-
-def _store(image: Image, description: Description, rendered: Rendered, services: Services) -> Image:
-    """The image, completed. The renditions travel to S3 while Rekognition looks at the proxy."""
-    from chalicelib import imaging  # noqa: PLC0415
-
-    with ThreadPoolExecutor(max_workers=len(rendered.renditions) + 1) as pool:
-        recognition = pool.submit(services.recognizer.recognize, rendered.proxy)
+    with ThreadPoolExecutor(max_workers=len(recipe.specs) + 1) as pool:
+        with turn:
+            body = services.uploads.get(image.original, recipe.limits.max_bytes)
+            description = imaging.inspect(body, recipe.limits, keep_gps=recipe.keep_gps)
+            prepared = imaging.prepare(
+                body, recipe.specs, recipe.limits, background=recipe.background
+            )
+            del body  # up to max_bytes, and its pixels are there
+            recognition = pool.submit(services.recognizer.recognize, prepared.proxy)
+            turn.give_way(prepared.pixels)
+            rendered = prepared.render()
+            del prepared
         renditions = [
             pool.submit(
                 services.renditions.put,
@@ -360,21 +380,23 @@ def _settle(image: Image, services: Services) -> None:
     _update(image.image_id, mark, services)
 
 
-def give_up(original: Original, error: BaseException, services: Services) -> None:
+def give_up(work: Work, error: BaseException, services: Services) -> None:
     """Record and announce FAILED, where the image still waits, with what went wrong at last.
 
     What it had before stays, and so does its message, in the dead-letter queue.
     """
 
     def record(image: Image | None) -> Image | None:
-        if image is None or not _is_current(original, image) or image.status.is_final:
+        if image is None or image.status.is_final:
+            return None
+        if isinstance(work, Original) and not _is_of(work, image):
             return None
         if _is_at_work(image, services):
             return None
         return _given_up(image, services.patience.max_receives, reason_of(error), services)
 
     with suppress(ImageNotFound):
-        image, is_ours = _update(original.image_id, record, services)
+        image, is_ours = _update(image_id_of(work.key), record, services)
         if is_ours:
             _settle(image, services)
 
@@ -388,6 +410,7 @@ def _given_up(image: Image, tries: int, reason: str, services: Services) -> Imag
         image,
         status=ImageStatus.FAILED,
         lease_until=timestamp(services.clock() + TIME_TO_SETTLE),
+        lost=0,
         failure=Failure(RETRIES_EXHAUSTED, sentence),
         announced=False,
     )
@@ -400,7 +423,8 @@ def _sentence(text: str) -> str:
 def reprocess(image_id: str, services: Services) -> Image:
     """Have an image processed anew; it keeps what it has until the new is in place.
 
-    One that waits already is only asked for again. Raises ImageNotFound.
+    One that waits already is only asked for again. Whether S3 holds another version by now is
+    looked at before. Raises ImageNotFound.
     """
 
     def record(image: Image | None) -> Image | None:
@@ -412,8 +436,9 @@ def reprocess(image_id: str, services: Services) -> Image:
             image, status=ImageStatus.QUEUED, lease_until=None, failure=None, announced=False
         )
 
-    image, is_ours = _update(image_id, record, services)
-    _follow(image, is_ours, services)
+    image, _ = _update(image_id, record, services)
+    if image.status is ImageStatus.QUEUED:
+        services.queue.send([Recheck(image.original.key)])
     return image
 
 

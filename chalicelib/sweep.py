@@ -7,7 +7,7 @@ queue that was emptied by hand.
 
 import logging
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import takewhile
 
 from chalicelib.messages import Recheck, timestamp
@@ -59,10 +59,18 @@ def _stuck(services: Services) -> Iterator[Image]:
     now = services.clock()
     nothing_waits = services.queue.is_empty()
     for image in services.catalog.unsettled(before=timestamp(now - GRACE)):
-        waits = image.status is ImageStatus.QUEUED and not nothing_waits
-        in_vain = image.updated_at < timestamp(now - WAITS_IN_VAIN)
-        if (image.lease_until or "") < timestamp(now) and (in_vain or not waits):
+        if is_stuck(image, now, nothing_waits=nothing_waits):
             yield image
+
+
+def is_stuck(image: Image, now: datetime, *, nothing_waits: bool) -> bool:
+    """Whether something is left to do for an image that nobody seems to be doing.
+
+    ``nothing_waits`` says that the work queue is empty, so that a QUEUED image waits for nothing.
+    """
+    waits = image.status is ImageStatus.QUEUED and not nothing_waits
+    is_late = image.updated_at < timestamp(now - (WAITS_IN_VAIN if waits else GRACE))
+    return not image.is_settled and is_late and (image.lease_until or "") < timestamp(now)
 
 
 def _strayed(page: Sequence[Original], services: Services) -> Iterator[Original]:

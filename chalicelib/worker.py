@@ -4,14 +4,14 @@ import logging
 import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from datetime import datetime, timedelta
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Event, Lock
 from types import TracebackType
 
 from chalicelib import pipeline
-from chalicelib.errors import BatchFailed, LeaseHeld, NotNow, OutOfTime, PipelineError
+from chalicelib.errors import BatchFailed, LeaseHeld, MalformedMessage, NotNow, OutOfTime
 from chalicelib.messages import Recheck, WorkMessage
-from chalicelib.model import Original
 from chalicelib.services import Services
 
 logger = logging.getLogger("image-pipeline")
@@ -21,6 +21,13 @@ TIME_TO_HAND_BACK = timedelta(seconds=5)
 
 TIME_TO_START = timedelta(seconds=15)
 """An image is not begun with less than this left."""
+
+KEPT_PIXELS = 10_000_000
+"""Decoded and scaled to its renditions, an image of no more may wait for others to begin. Ten have
+as many pixels as one original may have."""
+
+GIVE_WAY_S = 2
+"""An original that is long in coming does not hold the others up for longer."""
 
 MAX_RETRY_DELAY_S = 3600
 MAX_POSTPONE_S = 900
@@ -38,7 +45,8 @@ def process_batch(
     them back. What failed comes back after a delay that grows with each receive.
     """
     end = services.clock() + time_left
-    slots = Slots(services.patience.in_flight, end - TIME_TO_HAND_BACK - TIME_TO_START, services)
+    last_start = end - TIME_TO_HAND_BACK - TIME_TO_START
+    slots = Slots(services.patience.in_flight, len(messages), last_start, services)
     pool = ThreadPoolExecutor(len(messages))
     work = [pool.submit(_process, message, end, slots, services) for message in messages]
     wait(work, timeout=max(0.0, (time_left - TIME_TO_HAND_BACK).total_seconds()))
@@ -58,17 +66,35 @@ def process_batch(
 
 
 class Slots:
-    """As many images as this are in memory at a time, and none is begun too late to be done."""
+    """As many images of a batch as this are in memory at a time, and none is begun too late."""
 
-    def __init__(self, count: int, last_start: datetime, services: Services) -> None:
-        self._free = BoundedSemaphore(count)
-        self._last_start = last_start
-        self._clock = services.clock
+    def __init__(self, count: int, images: int, last_start: datetime, services: Services) -> None:
+        self.free = BoundedSemaphore(count)
+        self.last_start = last_start
+        self.clock = services.clock
+        self.all_begun = Event()
+        self._to_begin = images
+        self._lock = Lock()
+
+    def one_has_begun(self) -> None:
+        """Or never will: nobody needs to give way to it any more."""
+        with self._lock:
+            self._to_begin -= 1
+            if not self._to_begin:
+                self.all_begun.set()
+
+
+class SlotTurn:
+    """One image's turn. It is over at the latest when ``end`` is called."""
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+        self._has_begun = False
 
     def __enter__(self) -> None:
-        self._free.acquire()
-        if self._clock() > self._last_start:
-            self._free.release()
+        self._slots.free.acquire()
+        if self._slots.clock() > self._slots.last_start:
+            self._slots.free.release()
             raise OutOfTime("Too little time is left to begin another image.")
 
     def __exit__(
@@ -77,17 +103,38 @@ class Slots:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._free.release()
+        self._slots.free.release()
+        self.end()
+
+    def give_way(self, pixels: int) -> None:
+        """Rekognition gets to see all images of the batch before the first rendition is encoded.
+
+        So the last image's answer is on its way while the others' CPU time is spent.
+        """
+        self.end()
+        if pixels <= KEPT_PIXELS:
+            self._slots.free.release()
+            self._slots.all_begun.wait(GIVE_WAY_S)
+            self._slots.free.acquire()
+
+    def end(self) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            self._slots.one_has_begun()
 
 
 def _process(message: WorkMessage, end: datetime, slots: Slots, services: Services) -> None:
-    work = message.work
-    if isinstance(work, Recheck):
-        image = pipeline.recheck(work.key, services)
-        if image is None or image.status.is_final:
-            return
-        work = image.original
-    pipeline.process(work, end, slots, services)
+    turn = SlotTurn(slots)
+    try:
+        work = message.work
+        if isinstance(work, Recheck):
+            image = pipeline.recheck(work.key, services)
+            if image is None or image.status.is_final:
+                return
+            work = image.original
+        pipeline.process(work, end, turn, services)
+    finally:
+        turn.end()
 
 
 def _hand_back(
@@ -121,12 +168,8 @@ def _hand_back(
 
 
 def _give_up(message: WorkMessage, error: BaseException, services: Services) -> None:
-    try:
-        work = message.work
-    except PipelineError:
-        return  # there is no image that it is about
-    if isinstance(work, Original):
-        pipeline.give_up(work, error, services)
+    with suppress(MalformedMessage):  # then there is no image that it is about
+        pipeline.give_up(message.work, error, services)
 
 
 def delay_s(receive_count: int, error: BaseException, end: datetime, services: Services) -> int:

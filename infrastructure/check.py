@@ -24,14 +24,14 @@ from botocore.exceptions import ClientError
 
 from chalicelib import pipeline
 from chalicelib.aws import batches
-from chalicelib.aws.catalog import READ_BATCH, SHARDS, _counted, _deserialize, _label_entries
+from chalicelib.aws.catalog import READ_BATCH, SHARDS, counted, deserialize, label_entries
 from chalicelib.aws.storage import ORIGINAL_GONE
 from chalicelib.bootstrap import Services
 from chalicelib.config import UPLOADS_PREFIX
 from chalicelib.errors import ImageNotFound, StaleRevision
 from chalicelib.messages import Recheck, printable, timestamp
 from chalicelib.model import Image, ImageStatus, Original
-from chalicelib.sweep import GRACE, WAITS_IN_VAIN
+from chalicelib.sweep import GRACE, is_stuck
 from infrastructure.stage import services_of
 from infrastructure.table import Key, Partition, Table
 
@@ -110,18 +110,9 @@ def unlisted(image: Image, stored: Mapping[Key, Mapping[str, Any]]) -> list[Key]
     """Which entries the labels of an image should have and have not, or not as they should be."""
     return [
         key
-        for key, entry in _label_entries(image).items()
+        for key, entry in label_entries(image).items()
         if key not in stored or _plain(stored[key]) != _plain(entry)
     ]
-
-
-def is_stuck(image: Image, now: datetime, *, nothing_waits: bool) -> bool:
-    """Whether something is left to do for an image that nobody seems to be doing, as in a sweep."""
-    if image.is_settled or image.updated_at >= timestamp(now - GRACE):
-        return False
-    waits = image.status is ImageStatus.QUEUED and not nothing_waits
-    in_vain = image.updated_at < timestamp(now - WAITS_IN_VAIN)
-    return (image.lease_until or "") < timestamp(now) and (in_vain or not waits)
 
 
 def row(kind: Kind, tally: Tally) -> str:
@@ -151,7 +142,7 @@ def _attempt_of(key: str) -> int:
 
 def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:
     """An entry to compare: DynamoDB writes the same number in several ways."""
-    return {name: _deserialize(value) for name, value in entry.items()}
+    return {name: deserialize(value) for name, value in entry.items()}
 
 
 # ── the passes ───────────────────────────────────────────────────────────────────────────────────
@@ -206,7 +197,7 @@ class Check:
     def look_at_records(self) -> None:
         for images in self._table.records():
             for image in images:
-                self._names |= _counted(image)
+                self._names |= counted(image)
             self._side_by_side(self._look_at_record, images)
 
     def _look_at_record(self, image: Image) -> None:
@@ -245,7 +236,7 @@ class Check:
         return now is not None and (now.status, now.renditions) == (image.status, image.renditions)
 
     def _look_at_labels_of(self, image: Image) -> None:
-        now, stored = self._table.snapshot(image.image_id, _label_entries(image).keys())
+        now, stored = self._table.snapshot(image.image_id, label_entries(image).keys())
         if now is None or now.revision != image.revision:
             return
         for key in unlisted(now, stored):
@@ -368,7 +359,7 @@ class Check:
 
 
 def _has_entry(image: Image | None, key: Key) -> bool:
-    return image is not None and key in _label_entries(image)
+    return image is not None and key in label_entries(image)
 
 
 def _partition_of(key: Key) -> Partition:

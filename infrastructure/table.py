@@ -20,11 +20,11 @@ from chalicelib.aws.catalog import (
     STALE,
     UNCHANGED,
     Catalog,
-    _codes_of,
-    _image_of,
-    _label_entries,
-    _label_partition,
-    _record_key,
+    codes_of,
+    image_of,
+    label_entries,
+    label_partition,
+    record_key,
 )
 from chalicelib.errors import StaleRevision
 from chalicelib.model import Image
@@ -41,7 +41,7 @@ class Partition(NamedTuple):
 
     @property
     def pk(self) -> str:
-        return _label_partition(self.label, self.shard)
+        return label_partition(self.label, self.shard)
 
     @property
     def count_key(self) -> dict[str, Any]:
@@ -102,21 +102,21 @@ class Table:
         """
         gets: Any = [
             {"Get": self._of_table(Key=key)}
-            for key in (_record_key(image_id), *map(_item_key, keys))
+            for key in (record_key(image_id), *map(_item_key, keys))
         ]
         try:
             answer = self.catalog.client.transact_get_items(TransactItems=gets)
         except ClientError as error:
-            if _codes_of(error).isdisjoint(CONFLICT):
+            if codes_of(error).isdisjoint(CONFLICT):
                 raise
             return None, {}
         record, *entries = (dict(found.get("Item", {})) for found in answer["Responses"])
         stored = {key: entry for key, entry in zip(keys, entries, strict=True) if entry}
-        return _image_of(record) if record else None, stored
+        return image_of(record) if record else None, stored
 
     def put_entry(self, image: Image, key: Key) -> None:
         """Write the entry of a label, while the record is as it was read."""
-        entry = _label_entries(image)[key]
+        entry = label_entries(image)[key]
         self._write_while(image.image_id, image, {"Put": self._of_table(Item=entry)})
 
     def delete_entry(self, image_id: str, image: Image | None, key: Key) -> None:
@@ -141,7 +141,7 @@ class Table:
             )
 
     def _write_while(self, image_id: str, image: Image | None, change: Any) -> None:
-        record: Any = self._of_table(Key=_record_key(image_id), ConditionExpression=ABSENT)
+        record: Any = self._of_table(Key=record_key(image_id), ConditionExpression=ABSENT)
         if image is not None:
             record["ConditionExpression"] = UNCHANGED
             record["ExpressionAttributeValues"] = {":revision": {"N": str(image.revision)}}
@@ -168,7 +168,7 @@ def _unless_changed() -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        if _codes_of(error).isdisjoint((*STALE, *CONFLICT)):
+        if codes_of(error).isdisjoint((*STALE, *CONFLICT)):
             raise
         raise StaleRevision("It has changed since it was read.") from error
 

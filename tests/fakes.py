@@ -7,6 +7,7 @@ actors meet at any point, breaks one call, or ends a worker between two steps (`
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -387,6 +388,13 @@ class FakeTopic(Scripted):
     @property
     def statuses(self) -> list[str]:
         return [announcement.attributes["status"] for announcement in self.published]
+
+
+class Alone(nullcontext[None]):
+    """The turn of an image that nobody else waits for."""
+
+    def give_way(self, pixels: int) -> None:
+        """Nobody is there."""
 
 
 @dataclass

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from PIL import Image, ImageOps
 
-from chalicelib.imaging import plan, rendering
+from chalicelib.imaging import encoding, plan, rendering
 from chalicelib.model import Limits, OutputFormat, RenditionSpec, ResizeMode
 
 LANCZOS = Image.Resampling.LANCZOS
@@ -182,12 +182,12 @@ def shown(way: str, original: bytes, boxes: Boxes, into: Path) -> dict[str, Any]
     """What the encoders of a way are given, as PNG files named by their width."""
     given: list[Any] = []
     if way in ("ours", "ours_exact"):
-        kept = rendering.encode
-        rendering.encode = lambda image, *_: (given.append(image.convert("RGB")), b"")[1]
+        kept = encoding.encode
+        encoding.encode = lambda image, *_: (given.append(image.convert("RGB")), b"")[1]
         try:
             WAYS[way](original, boxes, encoded)
         finally:
-            rendering.encode = kept
+            encoding.encode = kept
     elif way.startswith("vips"):
         global _vips_saved  # noqa: PLW0603
         kept_saved = _vips_saved

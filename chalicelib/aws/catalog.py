@@ -72,7 +72,7 @@ LISTED_KEYS = (
 )
 
 _serialize = TypeSerializer().serialize
-_deserialize = TypeDeserializer().deserialize
+deserialize = TypeDeserializer().deserialize
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +83,19 @@ class Catalog:
     def get(self, image_id: str) -> Image | None:
         """The record as it is now (a consistent read), or None."""
         answer = self.client.get_item(
-            TableName=self.table, Key=_record_key(image_id), ConsistentRead=True
+            TableName=self.table, Key=record_key(image_id), ConsistentRead=True
         )
-        return _image_of(answer["Item"]) if "Item" in answer else None
+        return image_of(answer["Item"]) if "Item" in answer else None
 
     def get_many(self, image_ids: Sequence[str]) -> dict[str, Image]:
         """The records of these images, by id, as of a moment ago; what is not there is left out."""
         found: dict[str, Image] = {}
         for batch in batches(dict.fromkeys(image_ids), READ_BATCH):
-            keys = [_record_key(image_id) for image_id in batch]
+            keys = [record_key(image_id) for image_id in batch]
             while keys:
                 answer = self.client.batch_get_item(RequestItems={self.table: {"Keys": keys}})
                 for item in answer["Responses"].get(self.table, ()):
-                    image = _image_of(item)
+                    image = image_of(item)
                     found[image.image_id] = image
                 unread = answer["UnprocessedKeys"].get(self.table)
                 keys = list(unread["Keys"]) if unread else []
@@ -130,10 +130,9 @@ class Catalog:
 
     def _label_writes(self, image: Image, previous: Image | None) -> list[Any]:
         """What makes the labels' entries and counts those of the image, and no longer the old."""
-        entries, counted = _label_entries(image), _counted(image)
-        written, before = (
-            ({}, {}) if previous is None else (_label_entries(previous), _counted(previous))
-        )
+        entries, labels = label_entries(image), counted(image)
+        written = label_entries(previous) if previous else {}
+        before = counted(previous) if previous else {}
         puts = [
             {"Put": {"TableName": self.table, "Item": entry}}
             for key, entry in entries.items()
@@ -143,8 +142,8 @@ class Catalog:
             {"Delete": {"TableName": self.table, "Key": {"pk": {"S": pk}, "sk": {"S": sk}}}}
             for pk, sk in sorted(written.keys() - entries.keys())
         ]
-        changes = dict.fromkeys(counted.keys() - before.keys(), 1)
-        changes |= dict.fromkeys(before.keys() - counted.keys(), -1)
+        changes = dict.fromkeys(labels.keys() - before.keys(), 1)
+        changes |= dict.fromkeys(before.keys() - labels.keys(), -1)
         counts = [
             {
                 "Update": {
@@ -153,7 +152,7 @@ class Catalog:
                     "UpdateExpression": "SET #label = :label ADD #images :change",
                     "ExpressionAttributeNames": {"#label": "label", "#images": "images"},
                     "ExpressionAttributeValues": {
-                        ":label": {"S": (before | counted)[name]},
+                        ":label": {"S": (before | labels)[name]},
                         ":change": {"N": str(change)},
                     },
                 }
@@ -172,7 +171,7 @@ class Catalog:
             try:
                 write()
             except ClientError as error:
-                codes = _codes_of(error)
+                codes = codes_of(error)
                 if not codes.isdisjoint(STALE):
                     raise StaleRevision("The record has changed since it was read.") from error
                 if codes.isdisjoint(CONFLICT) or attempt == CONFLICT_ATTEMPTS:
@@ -236,7 +235,7 @@ class Catalog:
             tests.append(f"confidences.#label{number} >= :least")
         query["ExpressionAttributeValues"][":least"] = {"N": str(min_confidence)}
         query["FilterExpression"] = " AND ".join(tests)
-        partitions = [_label_partition(names[0], shard) for shard in range(SHARDS)]
+        partitions = [label_partition(names[0], shard) for shard in range(SHARDS)]
         return self._page(query, partitions, limit)
 
     def _page(self, query: dict[str, Any], partitions: Sequence[str], limit: int) -> Page:
@@ -287,7 +286,7 @@ def _newest_first(cursor: str | None, index: str | None = None) -> dict[str, Any
     return query | {"IndexName": index} if index else query
 
 
-def _codes_of(error: ClientError) -> set[str | None]:
+def codes_of(error: ClientError) -> set[str | None]:
     """The error's code, and those of the reasons why a transaction was cancelled."""
     reasons = error.response.get("CancellationReasons", ())
     return {error.response["Error"]["Code"], *(reason.get("Code") for reason in reasons)}
@@ -301,7 +300,7 @@ def _count_key(label: str, image_id: str) -> dict[str, Any]:
     return {"pk": {"S": f"COUNTS#{_shard_of(image_id)}"}, "sk": {"S": label}}
 
 
-def _record_key(image_id: str) -> dict[str, Any]:
+def record_key(image_id: str) -> dict[str, Any]:
     return {"pk": {"S": f"IMAGE#{image_id}"}, "sk": {"S": "RECORD"}}
 
 
@@ -320,19 +319,19 @@ def _record_of(image: Image) -> dict[str, Any]:
     if not image.is_settled:
         attributes["unsettled"] = str(shard)
     item = {name: _serialize(value) for name, value in attributes.items()}
-    return item | _record_key(image.image_id)
+    return item | record_key(image.image_id)
 
 
-def _image_of(item: Mapping[str, Any]) -> Image:
+def image_of(item: Mapping[str, Any]) -> Image:
     plain = {
-        name: _without_decimals(_deserialize(value))
+        name: _without_decimals(deserialize(value))
         for name, value in item.items()
         if name not in LISTED_KEYS
     }
     return from_plain(Image, plain)
 
 
-def _label_entries(image: Image) -> dict[tuple[str, str], dict[str, Any]]:
+def label_entries(image: Image) -> dict[tuple[str, str], dict[str, Any]]:
     """What makes an image findable by its labels: an entry a label, by its key.
 
     Each entry carries the confidences of all labels, so that one query finds several at once.
@@ -340,8 +339,8 @@ def _label_entries(image: Image) -> dict[tuple[str, str], dict[str, Any]]:
     confidences = {label.name.casefold(): label.confidence for label in image.recognition.labels}
     shard, position = _shard_of(image.image_id), _position(image)
     return {
-        (_label_partition(label, shard), position): {
-            "pk": {"S": _label_partition(label, shard)},
+        (label_partition(label, shard), position): {
+            "pk": {"S": label_partition(label, shard)},
             "sk": {"S": position},
             "confidences": _serialize(_with_decimals(confidences)),
         }
@@ -349,12 +348,12 @@ def _label_entries(image: Image) -> dict[tuple[str, str], dict[str, Any]]:
     }
 
 
-def _counted(image: Image) -> dict[str, str]:
+def counted(image: Image) -> dict[str, str]:
     """The labels under which an image counts: as Rekognition writes them, by their key."""
     return {label.name.casefold(): label.name for label in image.recognition.labels}
 
 
-def _label_partition(label: str, shard: int) -> str:
+def label_partition(label: str, shard: int) -> str:
     return f"LABEL#{label}#{shard}"
 
 

@@ -131,12 +131,11 @@ class Renditions:
 
     A key is ``<prefix>/<image id>/<attempt>/<name>.<extension>``: computed, so that a deletion can
     be computed too, and never that of another attempt, so that a worker that comes late neither
-    overwrites nor deletes what is served. ``prefixes`` are all the folders in use.
+    overwrites nor deletes what is served.
     """
 
     client: "S3Client"
     bucket: str
-    prefixes: tuple[str, ...]
 
     def put(
         self, image: Image, rendered: RenderedImage, content_type: str, extension: str
@@ -179,8 +178,8 @@ class Renditions:
         named = {rendition.key for rendition in image.renditions}
         self.delete(
             key
-            for prefix in self.prefixes
-            for key in self.listing(f"{prefix}/{image.image_id}/")
+            for prefix in self._prefixes()
+            for key in self.listing(f"{prefix}{image.image_id}/")
             if key not in named and _attempt_of(key) in range(1, over + 1)
         )
 
@@ -193,6 +192,11 @@ class Renditions:
             )
             if answer.get("Errors"):
                 raise OSError(f"S3 did not delete all: {answer['Errors']!r:.500}")
+
+    def _prefixes(self) -> list[str]:
+        """Every folder there is, those included that no rendition goes to any more."""
+        answer = self.client.list_objects_v2(Bucket=self.bucket, Delimiter="/")
+        return [folder["Prefix"] for folder in answer.get("CommonPrefixes", ())]
 
     def listing(self, prefix: str) -> Iterator[str]:
         """Every key in the bucket under a prefix, in the order of keys."""

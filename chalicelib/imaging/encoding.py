@@ -7,7 +7,8 @@ from typing import Any
 from PIL import Image
 
 from chalicelib.imaging.formats import load_plugin
-from chalicelib.model import OutputFormat
+from chalicelib.imaging.picture import Picture
+from chalicelib.model import OutputFormat, RenderedImage, RenditionSpec
 
 LONGEST_SIDE = {
     OutputFormat.JPEG: 65_500,
@@ -52,6 +53,14 @@ def encode(image: Image.Image, output: OutputFormat, quality: int) -> bytes:
         image.save(file, output.value, **options)
         file.seek(0)
         return file.read()
+
+
+def encoded(picture: Picture, spec: RenditionSpec, background: str) -> RenderedImage:
+    """A picture as its spec wants it."""
+    output = chosen_format(spec.format, picture.size, alpha=picture.has_alpha)
+    if output is OutputFormat.JPEG:
+        picture = picture.flattened(background)
+    return RenderedImage(spec, output, *picture.size, encode(picture.image(), output, spec.quality))
 
 
 def _options(output: OutputFormat, quality: int, image: Image.Image) -> dict[str, Any]:

@@ -5,9 +5,9 @@ bytes; an upright sRGB JPEG made here lets every format and size through. Its bo
 so they fit every rendition.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
-from chalicelib.imaging.encoding import encode
+from chalicelib.imaging.encoding import chosen_format, encode, encoded
 from chalicelib.imaging.picture import Picture
 from chalicelib.imaging.plan import Size, Target
 from chalicelib.model import OutputFormat, RenderedImage, RenditionSpec, ResizeMode
@@ -25,8 +25,10 @@ def serves_as_proxy(target: Target, original: Size) -> bool:
     return target.is_whole and long_enough and target.spec.quality >= _GOOD_ENOUGH
 
 
-def proxy_of(renditions: Sequence[RenderedImage], whole: Picture, background: str) -> bytes:
-    """The rendition that shows Rekognition enough, else a JPEG made for it.
+def proxy_of(
+    pictures: Iterable[tuple[RenditionSpec, Picture]], whole: Picture, background: str
+) -> tuple[bytes, RenderedImage | None]:
+    """The rendition that shows Rekognition enough, and it; else a JPEG made for it, and None.
 
     That is the smallest of 1280 pixels or more a side, or the largest there is: more pixels are
     more bytes on the way and tell no more labels.
@@ -34,27 +36,29 @@ def proxy_of(renditions: Sequence[RenderedImage], whole: Picture, background: st
     Sides under 80 pixels are stretched to 80 and sides over 1280 shrunk to it, each by itself:
     boxes are fractions of the sides, so even a picture of 20000×10 gets boxes that fit.
     """
-    fitting = [each for each in renditions if _is_taken(each, whole.size)]
+    fitting = [pair for pair in pictures if _is_taken(*pair, whole.size)]
     if fitting:
-        by_size = sorted(fitting, key=lambda each: each.width * each.height)
-        return next((each for each in by_size if _reaches(each)), by_size[-1]).body
+        by_size = sorted(fitting, key=lambda pair: pair[1].size)
+        spec, picture = next((pair for pair in by_size if _reaches(pair[1])), by_size[-1])
+        stand_in = encoded(picture, spec, background)
+        if len(stand_in.body) <= _MAX_BYTES:
+            return stand_in.body, stand_in
     scale = min(1.0, PROXY.width / max(whole.size))
     width, height = (max(_SHORTEST, round(side * scale)) for side in whole.size)
     image = whole.flattened(background).resized((width, height)).image()
-    return encode(image, OutputFormat.JPEG, PROXY.quality)
+    return encode(image, OutputFormat.JPEG, PROXY.quality), None
 
 
-def _reaches(rendition: RenderedImage) -> bool:
-    return max(rendition.width, rendition.height) >= PROXY.width
+def _reaches(picture: Picture) -> bool:
+    return max(picture.size) >= PROXY.width
 
 
-def _is_taken(rendition: RenderedImage, whole: Size) -> bool:
-    sides = rendition.width, rendition.height
+def _is_taken(spec: RenditionSpec, picture: Picture, whole: Size) -> bool:
+    output = chosen_format(spec.format, picture.size, alpha=picture.has_alpha)
     return (
-        rendition.format is OutputFormat.JPEG
-        and rendition.spec.mode is ResizeMode.FIT
-        and rendition.spec.quality >= _GOOD_ENOUGH
-        and min(sides) >= _SHORTEST
-        and min(_LONG_ENOUGH, max(whole)) <= max(sides) <= _LONGEST
-        and len(rendition.body) <= _MAX_BYTES
+        output is OutputFormat.JPEG
+        and spec.mode is ResizeMode.FIT
+        and spec.quality >= _GOOD_ENOUGH
+        and min(picture.size) >= _SHORTEST
+        and min(_LONG_ENOUGH, max(whole)) <= max(picture.size) <= _LONGEST
     )

@@ -1,17 +1,19 @@
 """From an original to its renditions: decode once, at the smallest scale that serves them all.
 
 The way of the pixels: decoder (JPEG at 1/2, 1/4 or 1/8 by itself) → the size of the largest
-rendition → sRGB → upright → each smaller rendition from a larger one → encoders.
+rendition → sRGB → upright → each smaller rendition from a larger one → encoders. What Rekognition
+is shown is encoded first, so that it can look while the rest is encoded.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image, ImageChops
 
 from chalicelib.imaging.attention import strongest_detail
 from chalicelib.imaging.color import to_srgb
-from chalicelib.imaging.encoding import chosen_format, encode
+from chalicelib.imaging.encoding import encoded
 from chalicelib.imaging.fingerprint import fingerprint
 from chalicelib.imaging.picture import Picture
 from chalicelib.imaging.plan import Target, at_most, reduction_for, scaled, target_of
@@ -42,7 +44,54 @@ def render(
     background: str = "#ffffff",
     focus: BoundingBox | None = None,
 ) -> Rendered:
-    """Every rendition, the Rekognition proxy and the fingerprint, from one decoding.
+    """Every rendition, the Rekognition proxy and the fingerprint, at once: see ``prepare``."""
+    return prepare(original, specs, limits, background=background, focus=focus).render()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A decoded original: what Rekognition is shown is there, the renditions can be encoded.
+
+    ``pictures`` are in the order of ``specs``, each upright and in its final size; ``small`` shows
+    the whole in a few pixels; ``encoded`` are those that are encoded already.
+    """
+
+    proxy: bytes
+    specs: tuple[RenditionSpec, ...]
+    pictures: tuple[Picture, ...]
+    small: Picture
+    encoded: tuple[RenderedImage, ...]
+    background: str
+    notes: tuple[str, ...]
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels are kept in memory until ``render`` is done."""
+        return sum(width * height for width, height in (each.size for each in self.pictures))
+
+    def render(self) -> Rendered:
+        """Every rendition, encoded, and the fingerprint."""
+        done = {image.spec: image for image in self.encoded}
+        return Rendered(
+            renditions=tuple(
+                done.get(spec) or encoded(picture, spec, self.background)
+                for spec, picture in zip(self.specs, self.pictures, strict=True)
+            ),
+            proxy=self.proxy,
+            fingerprint=fingerprint(self.small.image()),
+            notes=self.notes,
+        )
+
+
+def prepare(
+    original: bytes,
+    specs: Sequence[RenditionSpec],
+    limits: Limits,
+    *,
+    background: str = "#ffffff",
+    focus: BoundingBox | None = None,
+) -> Prepared:
+    """Decode an original, once, and encode what Rekognition is shown of it.
 
     Renditions are upright sRGB without metadata, never larger than the original, in the order of
     ``specs``. ``background`` (``#rrggbb``) shows through where a format has no alpha. ``focus`` is
@@ -71,20 +120,24 @@ def render(
         focus = strongest_detail(working)
 
     levels = [working]
-    finished: dict[str, RenderedImage] = {}
+    pictures: dict[str, Picture] = {}
     for target in sorted(targets, key=lambda each: each.scale, reverse=True):
         parent = _parent(levels, target.scale * size[0])
         picture = parent.resized(target.size, target.window(size, parent.size, focus))
         if target.is_whole:
             levels.append(picture)
         if target.spec is not PROXY:
-            finished[target.spec.name] = _encoded(picture, target.spec, background)
-    renditions = tuple(finished[spec.name] for spec in specs)
+            pictures[target.spec.name] = picture
     small = scaled(levels[-1].size, min(1.0, _FINGERPRINT_SIDE / max(levels[-1].size)))
-    return Rendered(
-        renditions=renditions,
-        proxy=proxy_of(renditions, working, background),
-        fingerprint=fingerprint(levels[-1].resized(small).image()),
+    ordered = tuple(pictures[spec.name] for spec in specs)
+    proxy, stand_in = proxy_of(zip(specs, ordered, strict=True), working, background)
+    return Prepared(
+        proxy=proxy,
+        specs=tuple(specs),
+        pictures=ordered,
+        small=levels[-1].resized(small),
+        encoded=(stand_in,) if stand_in else (),
+        background=background,
         notes=tuple(notes),
     )
 
@@ -134,11 +187,3 @@ def _turned(size: tuple[Any, Any], turn: int) -> tuple[Any, Any]:
 def _parent(levels: Sequence[Picture], width: float) -> Picture:
     """The smallest picture there is that is well wider than ``width``."""
     return next((level for level in reversed(levels) if level.size[0] >= width * _APART), levels[0])
-
-
-def _encoded(picture: Picture, spec: RenditionSpec, background: str) -> RenderedImage:
-    output = chosen_format(spec.format, picture.size, alpha=picture.has_alpha)
-    if output is OutputFormat.JPEG:
-        picture = picture.flattened(background)
-    body = encode(picture.image(), output, spec.quality)
-    return RenderedImage(spec, output, *picture.size, body)

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,9 @@ def burst(cloud: LocalCloud, images: int, seed: int) -> Burst:
         time.sleep(dice.uniform(*KILL_EVERY_S))
         workers = list(_workers(cloud.state))
         if workers and _done(cloud) < images * 0.95:
-            os.kill(dice.choice(workers), signal.SIGKILL)
-            kills += 1
+            with suppress(ProcessLookupError):  # it has just ended by itself
+                os.kill(dice.choice(workers), signal.SIGKILL)
+                kills += 1
     seconds = time.monotonic() - began
     dead = sqs.get_queue_attributes(
         QueueUrl=queue.replace("-work", "-dead-letters"),

@@ -710,7 +710,7 @@ def in_turns() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "ThreadPoolExecutor", Inline)
         patch.setattr(worker, "ThreadPoolExecutor", Inline)
-        patch.setattr(imaging, "render", cache(imaging.render))
+        patch.setattr(imaging, "prepare", cache(imaging.prepare))
         yield
 
 

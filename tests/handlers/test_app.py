@@ -6,7 +6,6 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,7 +24,7 @@ from chalicelib.config import read_settings
 from chalicelib.errors import BatchFailed, MalformedMessage
 from chalicelib.messages import ObjectChange, ObjectEvent, Recheck, encode_work
 from chalicelib.model import RETRIES_EXHAUSTED, Failure, Image, ImageStatus, image_id_of
-from tests.fakes import FakeServices, Outage, s3_record
+from tests.fakes import Alone, FakeServices, Outage, s3_record
 from tests.pictures import photo, saved
 
 NOT_FOUND = "Image details not found for the given image identifier."
@@ -67,9 +66,7 @@ def uploaded(services: FakeServices, key: str = "uploads/cat.jpg", body: bytes =
     """An image that was uploaded over S3 and has been processed."""
     pipeline.register(services.uploads.upload(key, body), services)
     for original in services.queue.receive():
-        pipeline.process(
-            original, services.clock() + timedelta(seconds=60), nullcontext(), services
-        )
+        pipeline.process(original, services.clock() + timedelta(seconds=60), Alone(), services)
     return services.catalog.records[image_id_of(key)]
 
 

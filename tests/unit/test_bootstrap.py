@@ -43,7 +43,7 @@ def services() -> Services:
 def test_settings_reach_the_services(services: Services) -> None:
     """Each adapter is given what the stage says of its resource."""
     assert services.uploads.bucket == "originals"
-    assert (services.renditions.bucket, services.renditions.prefixes) == ("derived", ("web",))
+    assert services.renditions.bucket == "derived"
     assert services.catalog.table == "images"
     assert services.queue.url == "https://sqs.example/123456789012/work"
     assert services.topic.arn == "arn:aws:sns:us-east-1:123456789012:images"

@@ -30,7 +30,6 @@ def test_stage_needs_its_resources_and_nothing_else() -> None:
     assert settings.work_queue_name == "image-work"
     assert settings.limits == Limits(52_428_800, 100_000_000, 20_000)
     assert settings.renditions == parse_renditions(DEFAULT_RENDITIONS)
-    assert settings.rendition_prefixes == ("thumbnails", "processed")
     assert (settings.max_labels, settings.min_confidence, settings.image_properties) == (
         20,
         70.0,

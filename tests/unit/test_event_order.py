@@ -7,7 +7,7 @@ recorded, and people who want an image processed again.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, partial
@@ -21,7 +21,7 @@ from chalicelib import imaging, pipeline
 from chalicelib.errors import ImageNotFound, LeaseHeld
 from chalicelib.messages import ObjectChange, ObjectEvent, Recheck, Work
 from chalicelib.model import ImageStatus, Query, image_id_of
-from tests.fakes import Clock, FakeServices, FakeUploads, Outage, Version
+from tests.fakes import Alone, Clock, FakeServices, FakeUploads, Outage, Version
 from tests.pictures import photo, saved
 
 KEY = "uploads/cat.jpg"
@@ -76,7 +76,7 @@ HISTORIES = {
 def remembered_imaging() -> Iterator[None]:
     """Each picture is rendered once: thousands of runs look at the order of things, not at it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(imaging, "render", cache(imaging.render))
+        patch.setattr(imaging, "prepare", cache(imaging.prepare))
         yield
 
 
@@ -152,7 +152,7 @@ class World:
                 return
             work = image.original
         lease_until = self.services.clock() + LEASE
-        pipeline.process(work, lease_until, nullcontext(), self.services)
+        pipeline.process(work, lease_until, Alone(), self.services)
 
     def end_well(self) -> None:
         """A person has what was given up processed again."""

@@ -1,7 +1,8 @@
 """Every use case over services in memory: what it does, and what nothing can make it do."""
 
+import threading
 from collections import Counter
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -27,7 +28,7 @@ from chalicelib.model import (
     Query,
     image_id_of,
 )
-from tests.fakes import CAT, LIMITS, RECIPE, FakeServices, Killed, Outage
+from tests.fakes import CAT, LIMITS, RECIPE, Alone, FakeServices, Killed, Outage
 from tests.pictures import photo, saved
 
 KEY = "uploads/cat.jpg"
@@ -49,7 +50,7 @@ def upload(services: FakeServices, body: bytes = PICTURE, key: str = KEY) -> Ori
 
 
 def process(services: FakeServices, original: Original) -> None:
-    pipeline.process(original, services.clock() + LEASE, nullcontext(), services)
+    pipeline.process(original, services.clock() + LEASE, Alone(), services)
 
 
 def complete(services: FakeServices, body: bytes = PICTURE, key: str = KEY) -> Original:
@@ -609,12 +610,9 @@ def test_lease_that_cannot_be_given_back_ends_by_itself(
 def test_slot_that_does_not_open_gives_the_lease_back(services: FakeServices) -> None:
     """Where there is no time to begin, nothing has been read and somebody else may begin."""
 
-    class Closed(AbstractContextManager[None]):
+    class Closed(Alone):
         def __enter__(self) -> None:
             raise OutOfTime("Too little time is left.")
-
-        def __exit__(self, *_: object) -> None:
-            """It has never been open."""
 
     original = upload(services)
     services.uploads.calls.clear()
@@ -626,24 +624,31 @@ def test_slot_that_does_not_open_gives_the_lease_back(services: FakeServices) ->
     assert services.uploads.calls == []
 
 
-def test_slot_is_left_before_the_network_is_waited_for(services: FakeServices) -> None:
-    """Only bytes and pixels in memory take a slot: Rekognition and S3 are waited for without."""
+def test_turn_is_over_before_the_network_is_waited_for(services: FakeServices) -> None:
+    """Rekognition looks before others are given way to; what is encoded is stored after it."""
     original = upload(services)
-    held: list[str] = []
+    happened: list[str] = []
+    is_looking = threading.Event()
 
-    class Slot(AbstractContextManager[None]):
+    class Turn(Alone):
         def __enter__(self) -> None:
-            held.append("taken")
+            happened.append("begun")
+
+        def give_way(self, pixels: int) -> None:
+            assert pixels == 8 * 8 + 24 * 24
+            assert is_looking.wait(10)
+            happened.append("given way")
 
         def __exit__(self, *_: object) -> None:
-            held.append("left")
+            happened.append("over")
 
-    services.uploads.before("get", lambda: held.append("read"))
-    services.recognizer.before("recognize", lambda: held.append("recognised"))
+    services.uploads.before("get", lambda: happened.append("read"))
+    services.recognizer.before("recognize", is_looking.set)
+    services.renditions.before("put", *[lambda: happened.append("stored")] * 2)
 
-    pipeline.process(original, services.clock() + LEASE, Slot(), services)
+    pipeline.process(original, services.clock() + LEASE, Turn(), services)
 
-    assert held == ["taken", "read", "left", "recognised"]
+    assert happened == ["begun", "read", "given way", "over", "stored", "stored"]
 
 
 @pytest.mark.parametrize("body", [PICTURE, TEXT])
@@ -907,9 +912,7 @@ def test_lease_may_end_whenever_that_of_settling_does(
     """Who finishes an image settles it, even where both leases happen to end at the same time."""
     original = upload(services)
 
-    pipeline.process(
-        original, services.clock() + timedelta(seconds=seconds), nullcontext(), services
-    )
+    pipeline.process(original, services.clock() + timedelta(seconds=seconds), Alone(), services)
 
     assert (recorded(services).status, recorded(services).announced) == ("COMPLETED", True)
     assert services.topic.statuses == ["COMPLETED"]

@@ -56,7 +56,7 @@ def test_empty_member_without_a_default_is_kept() -> None:
 def test_what_is_default_anyway_is_left_out() -> None:
     """A record holds no empty members: they cost bytes and say nothing."""
     original = Original("k", "v", "e", 1, "s", "2026-01-31T09:15:00.000Z")
-    image = Image(original, ImageStatus.QUEUED, 1, "2026-01-31T09:15:00.000Z")
+    image = Image(original, ImageStatus.QUEUED, "2026-01-31T09:15:00.000Z", revision=1)
 
     plain = to_plain(image)
 
@@ -73,7 +73,7 @@ def test_what_is_default_anyway_is_left_out() -> None:
 def test_null_is_nothing() -> None:
     """A member that is null, as other writers of JSON have it, is None."""
     original = Original("k", "v", "e", 1, "s", "2026-01-31T09:15:00.000Z")
-    image = Image(original, ImageStatus.QUEUED, 1, "2026-01-31T09:15:00.000Z")
+    image = Image(original, ImageStatus.QUEUED, "2026-01-31T09:15:00.000Z", revision=1)
 
     assert from_plain(Image, to_plain(image) | {"failure": None, "processed_at": None}) == image
 

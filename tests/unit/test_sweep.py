@@ -1,7 +1,6 @@
 """The sweep finds what neither an event nor a message will tell of, and leaves the rest alone."""
 
 from collections import Counter
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,7 +10,7 @@ from chalicelib import pipeline, worker
 from chalicelib.messages import Recheck, timestamp
 from chalicelib.model import Image, ImageStatus, Original, image_id_of
 from chalicelib.sweep import BOOKMARK, enqueue_strays
-from tests.fakes import FakeServices, Killed, message_of
+from tests.fakes import Alone, FakeServices, Killed, message_of
 from tests.pictures import photo, saved
 
 KEY = "uploads/cat.jpg"
@@ -41,7 +40,7 @@ def upload(services: FakeServices, body: bytes = PICTURE, key: str = KEY) -> Ori
 def complete(services: FakeServices, body: bytes = PICTURE, key: str = KEY) -> Original:
     original = upload(services, body, key)
     until = services.clock() + timedelta(seconds=60)
-    pipeline.process(original, until, nullcontext(), services)
+    pipeline.process(original, until, Alone(), services)
     return original
 
 
@@ -127,9 +126,7 @@ def crash(services: FakeServices) -> None:
     original = upload(services)
     services.uploads.before("get", Killed())
     with pytest.raises(Killed):
-        pipeline.process(
-            original, services.clock() + timedelta(seconds=60), nullcontext(), services
-        )
+        pipeline.process(original, services.clock() + timedelta(seconds=60), Alone(), services)
 
 
 @pytest.mark.parametrize("others", [[], [Recheck("uploads/other.jpg")]])

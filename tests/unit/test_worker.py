@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -21,7 +21,7 @@ from chalicelib.errors import (
 )
 from chalicelib.messages import Recheck, Work, WorkMessage, timestamp
 from chalicelib.model import Image, ImageStatus, Original, image_id_of
-from tests.fakes import FakeServices, Killed, Outage, message_of
+from tests.fakes import Alone, FakeServices, Killed, Outage, message_of
 from tests.pictures import photo, saved
 
 PICTURE = saved(photo(64, 48, seed=1))
@@ -183,15 +183,15 @@ def test_no_more_images_are_in_memory_than_allowed(
     services.patience = replace(services.patience, in_flight=in_flight)
     messages = batch(services, 6)
     meeting = Meeting(in_flight)
-    render = imaging.render
+    prepare = imaging.prepare
 
-    def render_and_leave(*arguments: object, **options: object) -> object:
+    def prepare_and_leave(*arguments: object, **options: object) -> object:
         try:
-            return render(*arguments, **options)  # type: ignore[arg-type]
+            return prepare(*arguments, **options)  # type: ignore[arg-type]
         finally:
             meeting.leave()
 
-    monkeypatch.setattr(imaging, "render", render_and_leave)
+    monkeypatch.setattr(imaging, "prepare", prepare_and_leave)
     services.uploads.before("get", *[meeting.enter] * 6)
     all_are_here = threading.Barrier(6, timeout=10)
     services.recognizer.before("recognize", *[all_are_here.wait] * 6)
@@ -634,7 +634,7 @@ def test_image_taken_on_and_given_back_by_another_comes_back(services: FakeServi
         original = recorded(services, slow).original
         until = services.clock() + timedelta(seconds=60)
         with pytest.raises(Outage):
-            pipeline.process(original, until, nullcontext(), services)
+            pipeline.process(original, until, Alone(), services)
 
     services.recognizer.before("recognize", taken_on_and_given_back)
 
