@@ -181,7 +181,7 @@ class Settings:
         # SQS hands over no more where no batching window is set.
         count_within(1, 10),
         "Most images handed to one invocation of `process_images`, up to 10.",
-        "5",
+        "10",
     )
     maximum_concurrency: int = _setting(
         count_within(2, 1000),

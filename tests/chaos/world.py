@@ -26,12 +26,12 @@ from chalice.test import Client
 
 import app
 from chalicelib import imaging, pipeline, worker
-from chalicelib.aws.queue import WorkQueue
 from chalicelib.bootstrap import Services
 from chalicelib.config import read_settings
 from chalicelib.errors import BatchFailed, PermanentError, PipelineError
-from chalicelib.messages import Recheck, Work, decode_work, object_events
+from chalicelib.messages import decode_work
 from chalicelib.model import Image, ImageStatus, Query, image_id_of
+from infrastructure.dead_letters import DeadLetterQueue, diagnosed, redrive
 from localcloud.cloud import REGION, LocalCloud
 from localcloud.demo import sample_photos
 from tests.chaos.actors import Actor, Faults, Inline, Killed, answer_with
@@ -124,7 +124,7 @@ class World:
         self.log: list[str] = []
         self.clients, self.raw = clients, clients.raw
         clients.world = self
-        rate = self.dice.choice((0.0, 0.02, 0.05, 0.1)) if fault_rate is None else fault_rate
+        rate = self.dice.choice((0.0, 0.02, 0.05, 0.1, 0.2)) if fault_rate is None else fault_rate
         self.faults = Faults(self.dice, rate)
         self.clock = Clock()
         self.events: list[Event] = []
@@ -530,14 +530,11 @@ class World:
 
     def redrive(self) -> None:
         """All that is in the dead-letter queue, as its doctor gives it back."""
-        for body in self._take_all(self.dead_letters):
-            message = json.loads(body)
-            if "requestPayload" in message:
-                events = object_events(message["requestPayload"])
-                work: list[Work] = [Recheck(event.original.key) for event in events]
-            else:
-                work = [decode_work(body)]
-            WorkQueue(self.raw["sqs"], self.queue).send(work)
+        with DeadLetterQueue(self.raw["sqs"], self.dead_letters) as dead:
+            letters = dead.receive(self._count(self.dead_letters))
+            findings = diagnosed(letters, self.raw_services.catalog, "chaos")
+            redrive(findings, dead, self.raw_services.queue)
+        self.log.append(f"Doctor: {[finding.cause for finding in findings]}")
 
     # ── what must hold ───────────────────────────────────────────────────────────────────────────
 

@@ -36,7 +36,7 @@ def test_stage_needs_its_resources_and_nothing_else() -> None:
         False,
     )
     assert (settings.batch_size, settings.maximum_concurrency, settings.images_in_flight) == (
-        5,
+        10,
         10,
         2,
     )
