@@ -6,11 +6,12 @@ JSON ?=
 OUT ?= demo-output
 API_PORT ?= 8000
 CLOUD_PORT ?= 4566
+SEED ?= 1
 
 PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check lint fix clean bench-imaging
+.PHONY: help demo run test chaos check lint fix clean bench-imaging
 
 help: ## what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +24,9 @@ run: .venv/local ## the cloud with the API, until Ctrl-C (API_PORT=… CLOUD_POR
 
 test: .venv/dev ## all tests, with branch coverage
 	@$(PY) -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=97
+
+chaos: .venv/dev ## a thousand schedules of faults, and a burst with workers killed (SEED=…)
+	@$(PY) -m tests.chaos --seed $(SEED)
 
 check: lint test ## all that CI asks for
 

@@ -23,7 +23,9 @@ TIMEOUT_S = 25
 
 VISIBILITY_S = 30
 KILL_EVERY_S = (0.5, 2.5)
-PATIENCE_S = 240
+PATIENCE_S = 400
+RENDITIONS = 4
+BATCH = 10
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,18 @@ class Burst:
     announced: Counter[tuple[str, str]]
     renditions: int
     dead_letters: int
+
+
+def check(result: Burst, images: int) -> None:
+    """All of them are there, and nothing twice. Raises AssertionError."""
+    assert result.statuses == {"COMPLETED": images}, result.statuses
+    assert set(result.counts.values()) == {images}, result.counts
+    assert result.renditions == RENDITIONS * images, result.renditions
+    assert len(result.announced) == images, "some were not announced"
+    assert {status for _, status in result.announced} == {"COMPLETED"}
+    assert result.dead_letters == 0
+    doubled = result.announced.total() - images
+    assert doubled <= result.kills * BATCH, f"{doubled} were announced twice"
 
 
 def burst(cloud: LocalCloud, images: int, seed: int) -> Burst:

@@ -161,7 +161,14 @@ class World:
             "maxReceiveCount": MAX_RECEIVES,
         }
         self.queue = self._make_queue(f"{name}-work", RedrivePolicy=json.dumps(redrive))
-        self.inbox = self._make_queue(f"{name}-inbox")
+        may_send = {
+            "Effect": "Allow",
+            "Principal": {"Service": "sns.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": "*",
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [may_send]})
+        self.inbox = self._make_queue(f"{name}-inbox", Policy=policy)
         self.topic = self.raw["sns"].create_topic(Name=name)["TopicArn"]
         self.raw["sns"].subscribe(
             TopicArn=self.topic,
