@@ -28,7 +28,7 @@ from chalicelib.services import Services
 from infrastructure.stage import services_of
 
 RECOGNITION_USD = 1.00
-REST_USD = 0.054
+REST_USD = 0.070
 """List prices of us-east-1 for 1,000 images: Rekognition, and S3, DynamoDB, SQS and SNS together.
 
 README.md, "Costs", has them one by one.
