@@ -2,17 +2,20 @@
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from datetime import datetime, timedelta
 from threading import BoundedSemaphore, Event, Lock
 from types import TracebackType
+from typing import ParamSpec
 
 from chalicelib import pipeline
 from chalicelib.errors import BatchFailed, LeaseHeld, MalformedMessage, NotNow, OutOfTime
 from chalicelib.messages import Recheck, WorkMessage
 from chalicelib.services import Services
+
+P = ParamSpec("P")
 
 logger = logging.getLogger("image-pipeline")
 
@@ -146,25 +149,32 @@ def _hand_back(
     queue's visibility timeout.
     """
     delays: dict[WorkMessage, int] = {}
+    last: dict[WorkMessage, BaseException] = {}
     for message, error in failures.items():
         if isinstance(error, NotNow):
             logger.warning("message %s comes back: %s", message.message_id, error)
         else:
             logger.error("message %s failed", message.message_id, exc_info=error)
-        delays[message] = delay_s(message.receive_count, error, end, services)
         if message.receive_count >= services.patience.max_receives:
-            try:
-                if isinstance(error, NotNow):
-                    services.queue.postpone(message, min(delays.pop(message), MAX_POSTPONE_S))
-                else:
-                    delays[message] = 0  # the next receive moves it to the dead-letter queue
-                    _give_up(message, error, services)
-            except Exception:
-                logger.exception("message %s is left as it is", message.message_id)
+            last[message] = error
+        else:
+            delays[message] = delay_s(message.receive_count, error, end, services)
+    _logged(services.queue.hand_back, delays)
+    for message, error in last.items():
+        if isinstance(error, NotNow):
+            wait_s = delay_s(message.receive_count, error, end, services)
+            _logged(services.queue.postpone, message, min(wait_s, MAX_POSTPONE_S))
+        else:
+            _logged(_give_up, message, error, services)
+            # The next receive moves it to the dead-letter queue.
+            _logged(services.queue.hand_back, {message: 0})
+
+
+def _logged(act: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
     try:
-        services.queue.hand_back(delays)
+        act(*args, **kwargs)
     except Exception:
-        logger.exception("The messages come back after the visibility timeout.")
+        logger.exception("This is left to the visibility timeout.")
 
 
 def _give_up(message: WorkMessage, error: BaseException, services: Services) -> None:
