@@ -58,9 +58,7 @@ def uploads(cloud: LocalCloud, client_of: Callable[[str], Any]) -> Uploads:
 
 @pytest.fixture
 def renditions(cloud: LocalCloud, client_of: Callable[[str], Any]) -> Renditions:
-    return Renditions(
-        client_of("s3"), cloud.outputs["RenditionsBucket"], ("thumbnails", "processed")
-    )
+    return Renditions(client_of("s3"), cloud.outputs["RenditionsBucket"])
 
 
 @pytest.fixture
@@ -549,6 +547,19 @@ def test_nothing_is_left_of_a_deleted_image(renditions: Renditions) -> None:
     renditions.tidy(new_image(0, status=ImageStatus.DELETED))
 
     assert stored(renditions, tombstone) == set()
+
+
+def test_folder_that_no_rendition_goes_to_any_more_is_tidied(renditions: Renditions) -> None:
+    """What was stored there before the settings changed goes with the rest, whoever has done it."""
+    [image] = attempts(renditions, new_image(), 1)
+    former = store(renditions, image, replace(SMALL, prefix="former"))
+
+    try:
+        renditions.tidy(replace(image, attempt=2, status=ImageStatus.FAILED))
+        assert stored(renditions, image) == keys_of(image)
+        assert list(renditions.listing("former/")) == []
+    finally:
+        renditions.delete([former.key])
 
 
 def test_tidying_leaves_other_images_alone(renditions: Renditions) -> None:

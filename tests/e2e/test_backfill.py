@@ -60,7 +60,7 @@ def settled(catalog: Catalog, is_so: Callable[[Image], Any] = bool) -> list[Imag
 def stored(cloud: LocalCloud, images: list[Image]) -> set[str]:
     """The keys of these images in the bucket of renditions."""
     bucket = cloud.outputs["RenditionsBucket"]
-    renditions = Renditions(cloud.client("s3"), bucket, ())
+    renditions = Renditions(cloud.client("s3"), bucket)
     ids = {image.image_id for image in images}
     return {key for key in renditions.listing("") if key.split("/")[1] in ids}
 

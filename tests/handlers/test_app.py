@@ -822,7 +822,7 @@ def test_reprocessing_is_accepted_and_shows_the_old_until_the_new_is_there(
 
 
 def test_failed_image_can_be_processed_again(services: FakeServices) -> None:
-    """One that was given up is QUEUED again without its error, and enqueued."""
+    """One that was given up is QUEUED again without its error, and its key is asked for."""
     image = uploaded(services)
     services.catalog.records[image.image_id] = replace(
         image,
@@ -833,7 +833,7 @@ def test_failed_image_can_be_processed_again(services: FakeServices) -> None:
     response = request("POST", f"/images/{image.image_id}/reprocess")
 
     assert (response.json_body["status"], response.json_body["error"]) == ("QUEUED", None)
-    assert services.queue.sent == [image.original]
+    assert services.queue.sent == [Recheck(image.original.key)]
 
 
 def test_reprocessing_what_is_not_there_is_not_found(services: FakeServices) -> None:

@@ -153,13 +153,17 @@ def test_dry_run_counts_and_touches_nothing(
 
 
 def test_what_is_not_current_is_enqueued(services: FakeServices) -> None:
-    """Images with a record are processed anew, unknown objects are looked at; no other one."""
+    """Images with a record wait from now on, unknown objects are looked at; no other one."""
     keys = one_of_each(services)
+    recorded_keys = [image.original.key for image in services.catalog.records.values()]
 
     assert ran("--yes") == 0
 
-    assert [work.key for work in services.queue.sent] == keys
-    assert [isinstance(work, Recheck) for work in services.queue.sent] == [False, False, True]
+    assert services.queue.sent == [Recheck(key) for key in keys]
+    records = services.catalog.records.values()
+    assert [image.original.key for image in records] == recorded_keys
+    waiting = {image.original.key for image in records if image.status is ImageStatus.QUEUED}
+    assert waiting == {"uploads/c queued", *keys} - {"uploads/f unknown"}
 
 
 def test_prefix_narrows_what_is_taken(services: FakeServices) -> None:

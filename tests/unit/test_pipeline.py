@@ -5,6 +5,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from itertools import product
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
@@ -18,7 +19,7 @@ from chalicelib.errors import (
     RecognitionRefused,
     reason_of,
 )
-from chalicelib.messages import ObjectChange, ObjectEvent, timestamp
+from chalicelib.messages import ObjectChange, ObjectEvent, Recheck, Work, timestamp
 from chalicelib.model import (
     Failure,
     Image,
@@ -635,7 +636,7 @@ def test_turn_is_over_before_the_network_is_waited_for(services: FakeServices) -
             happened.append("begun")
 
         def give_way(self, pixels: int) -> None:
-            assert pixels == 8 * 8 + 24 * 24
+            assert pixels == 8 * 8 + 24 * 18
             assert is_looking.wait(10)
             happened.append("given way")
 
@@ -1505,8 +1506,16 @@ def test_image_that_is_given_up_keeps_what_it_had(services: FakeServices) -> Non
     assert set(services.renditions.stored) == {rendition.key for rendition in before.renditions}
 
 
-@pytest.mark.parametrize("state", ["unknown", "completed", "replaced", "removed", "at work"])
-def test_only_what_still_waits_is_given_up(services: FakeServices, state: str) -> None:
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        *product(("unknown", "completed", "removed", "at work"), (Original, Recheck)),
+        ("replaced", Original),
+    ],
+)
+def test_only_what_still_waits_is_given_up(
+    services: FakeServices, state: str, kind: type[Work]
+) -> None:
     """Neither an end that was reached, nor a newer version, nor another worker is touched."""
     original = services.uploads.upload(KEY, PICTURE).original
     if state != "unknown":
@@ -1523,10 +1532,22 @@ def test_only_what_still_waits_is_given_up(services: FakeServices, state: str) -
     before = dict(services.catalog.records)
     published = list(services.topic.published)
 
-    pipeline.give_up(original, Outage(), services)
+    pipeline.give_up(original if kind is Original else Recheck(KEY), Outage(), services)
 
     assert services.catalog.records == before
     assert services.topic.published == published
+
+
+def test_recheck_gives_up_whichever_version_waits(services: FakeServices) -> None:
+    """It is about the key: of what is recorded for it, the newest version is FAILED."""
+    upload(services)
+    newer = upload(services, OTHER)
+
+    pipeline.give_up(Recheck(KEY), Outage(), services)
+
+    image = recorded(services)
+    assert (image.original, image.is_given_up, image.announced) == (newer, True, True)
+    assert services.topic.statuses == ["FAILED"]
 
 
 def test_giving_up_is_announced_once(services: FakeServices) -> None:
@@ -1584,6 +1605,14 @@ def test_image_that_failed_for_what_it_is_stays_failed(services: FakeServices) -
 # ── reprocess ────────────────────────────────────────────────────────────────────────────────────
 
 
+def follow(services: FakeServices) -> None:
+    """The one recheck that waits, taken all the way as the worker takes it."""
+    assert services.queue.receive() == [Recheck(KEY)]
+    image = pipeline.recheck(KEY, services)
+    if image is not None and not image.status.is_final:
+        process(services, image.original)
+
+
 def test_image_keeps_what_it_has_until_the_new_is_in_place(services: FakeServices) -> None:
     """While it waits and while it is processed, nothing of it is missing; then the old goes."""
     original = complete(services)
@@ -1601,9 +1630,7 @@ def test_image_keeps_what_it_has_until_the_new_is_in_place(services: FakeService
     answered = pipeline.reprocess(original.image_id, services)
     look()
     services.recognizer.before("recognize", look)
-    [waiting] = services.queue.receive()
-    assert isinstance(waiting, Original)
-    process(services, waiting)
+    follow(services)
     look()
 
     assert answered == seen[0][0]
@@ -1666,8 +1693,7 @@ def test_failed_image_is_processed_anew(services: FakeServices, why: str) -> Non
     answered = pipeline.reprocess(original.image_id, services)
 
     assert (answered.status, answered.failure, answered.announced) == ("QUEUED", None, False)
-    assert services.queue.receive() == [original]
-    process(services, original)
+    follow(services)
     assert recorded(services).status == ("FAILED" if why == "the file" else "COMPLETED")
     assert len(services.topic.published) == 2
 
@@ -1695,7 +1721,36 @@ def test_image_that_waits_is_only_asked_for_again(services: FakeServices) -> Non
     assert pipeline.reprocess(original.image_id, services) == before
 
     assert recorded(services) == before
-    assert services.queue.sent == [original] * 2
+    assert services.queue.sent == [original, Recheck(KEY)]
+
+
+def test_reprocessing_takes_the_version_that_is_there_now(services: FakeServices) -> None:
+    """An image that was replaced without an event is processed as S3 holds it."""
+    original = complete(services)
+    services.queue.receive()
+    newer = services.uploads.upload(KEY, OTHER).original
+
+    pipeline.reprocess(original.image_id, services)
+    follow(services)
+
+    image = recorded(services)
+    assert (image.status, image.original.version_id) == ("COMPLETED", newer.version_id)
+    assert set(services.renditions.stored) == rendition_keys(services)
+    assert services.topic.statuses == ["COMPLETED"] * 2
+
+
+def test_reprocessing_what_was_removed_without_an_event_deletes_it(services: FakeServices) -> None:
+    """It is answered as one that waits, and gone once S3 has been asked."""
+    original = complete(services)
+    services.queue.receive()
+    services.uploads.remove(KEY)
+
+    assert pipeline.reprocess(original.image_id, services).status is ImageStatus.QUEUED
+    follow(services)
+
+    assert recorded(services).status is ImageStatus.DELETED
+    assert services.renditions.stored == {}
+    assert services.topic.statuses == ["COMPLETED", "DELETED"]
 
 
 def test_image_that_is_being_processed_is_left_to_its_worker(services: FakeServices) -> None:
@@ -1737,7 +1792,7 @@ def test_reprocessing_killed_before_its_message_is_made_good(services: FakeServi
 
     pipeline.reprocess(original.image_id, services)
 
-    assert services.queue.sent == [original]
+    assert services.queue.sent == [Recheck(KEY)]
 
 
 @pytest.mark.parametrize("moment", ["tidy", "publish"])

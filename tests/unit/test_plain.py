@@ -53,8 +53,8 @@ def test_empty_member_without_a_default_is_kept() -> None:
     assert from_plain(Fingerprint, to_plain(blank)) == blank
 
 
-def test_what_is_default_anyway_is_left_out() -> None:
-    """A record holds no empty members: they cost bytes and say nothing."""
+def test_empty_members_with_a_default_are_left_out() -> None:
+    """They cost bytes and say nothing; a number or a boolean says something, 0 and False too."""
     original = Original("k", "v", "e", 1, "s", "2026-01-31T09:15:00.000Z")
     image = Image(original, ImageStatus.QUEUED, "2026-01-31T09:15:00.000Z", revision=1)
 
@@ -63,8 +63,10 @@ def test_what_is_default_anyway_is_left_out() -> None:
     assert plain == {
         "original": to_plain(original),
         "status": "QUEUED",
-        "revision": 1,
         "updated_at": "2026-01-31T09:15:00.000Z",
+        "revision": 1,
+        "attempt": 0,
+        "lost": 0,
         "announced": False,
     }
     assert type(plain["status"]) is str

@@ -3,10 +3,12 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from itertools import count
+from typing import Any
 
 import pytest
 
@@ -20,7 +22,7 @@ from chalicelib.errors import (
     Throttled,
 )
 from chalicelib.messages import Recheck, Work, WorkMessage, timestamp
-from chalicelib.model import Image, ImageStatus, Original, image_id_of
+from chalicelib.model import Image, ImageStatus, Original, Rendered, image_id_of
 from tests.fakes import Alone, FakeServices, Killed, Outage, message_of
 from tests.pictures import photo, saved
 
@@ -179,19 +181,24 @@ class Meeting:
 def test_no_more_images_are_in_memory_than_allowed(
     services: FakeServices, monkeypatch: pytest.MonkeyPatch, in_flight: int
 ) -> None:
-    """The setting bounds them and that many overlap, while all wait for Rekognition at once."""
+    """The setting bounds who reads, decodes or encodes, while all wait for Rekognition at once."""
     services.patience = replace(services.patience, in_flight=in_flight)
     messages = batch(services, 6)
     meeting = Meeting(in_flight)
-    prepare = imaging.prepare
+    give_way, render = worker.SlotTurn.give_way, imaging.Prepared.render
 
-    def prepare_and_leave(*arguments: object, **options: object) -> object:
-        try:
-            return prepare(*arguments, **options)  # type: ignore[arg-type]
-        finally:
-            meeting.leave()
+    def leave_and_give_way(turn: worker.SlotTurn, pixels: int) -> None:
+        meeting.leave()
+        give_way(turn, pixels)
+        meeting.enter()
 
-    monkeypatch.setattr(imaging, "prepare", prepare_and_leave)
+    def render_and_leave(prepared: imaging.Prepared) -> Rendered:
+        rendered = render(prepared)
+        meeting.leave()
+        return rendered
+
+    monkeypatch.setattr(worker.SlotTurn, "give_way", leave_and_give_way)
+    monkeypatch.setattr(imaging.Prepared, "render", render_and_leave)
     services.uploads.before("get", *[meeting.enter] * 6)
     all_are_here = threading.Barrier(6, timeout=10)
     services.recognizer.before("recognize", *[all_are_here.wait] * 6)
@@ -201,6 +208,256 @@ def test_no_more_images_are_in_memory_than_allowed(
     assert meeting.most == in_flight
     assert not all_are_here.broken
     assert {recorded(services, message).status for message in messages} == {"COMPLETED"}
+
+
+class NotedEvent(threading.Event):
+    """Keeps whether each wait for it was in time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.was_in_time: list[bool] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.was_in_time.append(super().wait(timeout))
+        return self.was_in_time[-1]
+
+
+@pytest.fixture
+def slots(monkeypatch: pytest.MonkeyPatch) -> list[worker.Slots]:
+    """The slots of each batch; nobody is in such a hurry that a slow machine matters."""
+    made: list[worker.Slots] = []
+
+    class Watched(worker.Slots):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self.all_begun = NotedEvent()
+            made.append(self)
+
+    monkeypatch.setattr(worker, "Slots", Watched)
+    monkeypatch.setattr(worker, "GIVE_WAY_S", 10)
+    return made
+
+
+def nobody_waited_in_vain(slots: worker.Slots) -> bool:
+    """Whether all that have given way went on because all had begun."""
+    assert isinstance(slots.all_begun, NotedEvent)
+    return slots.all_begun.is_set() and all(slots.all_begun.was_in_time)
+
+
+def free_slots(slots: worker.Slots) -> int:
+    """How many are free; they are taken by this."""
+    return next(number for number in count() if not slots.free.acquire(blocking=False))
+
+
+def before_rendering(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> None:
+    """An action before the renditions of each image are encoded."""
+    render = imaging.Prepared.render
+
+    def act_and_render(prepared: imaging.Prepared) -> Rendered:
+        action()
+        return render(prepared)
+
+    monkeypatch.setattr(imaging.Prepared, "render", act_and_render)
+
+
+@pytest.mark.usefixtures("slots")
+@pytest.mark.parametrize("in_flight", [1, 2])
+def test_rekognition_sees_the_whole_batch_before_anything_is_encoded(
+    services: FakeServices, monkeypatch: pytest.MonkeyPatch, in_flight: int
+) -> None:
+    """However few slots there are, it is asked about the last image before the first is encoded."""
+    services.patience = replace(services.patience, in_flight=in_flight)
+    messages = batch(services, 4)
+    all_are_asked_about = threading.Event()
+    was_so: list[bool] = []
+
+    def asked() -> None:
+        if len(services.recognizer.calls) == 4:
+            all_are_asked_about.set()
+
+    services.recognizer.before("recognize", *[asked] * 4)
+    # The question is on its way by then; only its thread may still have to come to it.
+    before_rendering(monkeypatch, lambda: was_so.append(all_are_asked_about.wait(10)))
+    services.renditions.before("put", *[lambda: was_so.append(all_are_asked_about.is_set())] * 8)
+
+    run(services, messages)
+
+    assert was_so == [True] * 12
+    assert {recorded(services, message).status for message in messages} == {"COMPLETED"}
+
+
+@pytest.mark.parametrize(
+    ("kept_pixels", "expected"),
+    [
+        (8 * 8 + 24 * 18, ["begun", "begun", "begun", "encoded", "encoded", "encoded"]),
+        (8 * 8 + 24 * 18 - 1, ["begun", "encoded", "begun", "encoded", "begun", "encoded"]),
+    ],
+    ids=["small", "large"],
+)
+def test_large_image_keeps_its_slot_until_it_is_encoded(
+    services: FakeServices,
+    monkeypatch: pytest.MonkeyPatch,
+    slots: list[worker.Slots],
+    kept_pixels: int,
+    expected: list[str],
+) -> None:
+    """Only what has few enough pixels waits for the others; nobody waits for what is larger."""
+    monkeypatch.setattr(worker, "KEPT_PIXELS", kept_pixels)
+    services.patience = replace(services.patience, in_flight=1)
+    messages = batch(services, 3)
+    happened: list[str] = []
+    services.uploads.before("get", *[lambda: happened.append("begun")] * 3)
+    before_rendering(monkeypatch, lambda: happened.append("encoded"))
+
+    run(services, messages)
+
+    assert happened == expected
+    assert nobody_waited_in_vain(slots[0])
+    assert {recorded(services, message).status for message in messages} == {"COMPLETED"}
+
+
+def test_image_counts_as_begun_once(services: FakeServices) -> None:
+    """Giving way, the end of its turn and the end of its message are one beginning."""
+    slots = worker.Slots(1, 2, services.clock(), services)
+    first, second = worker.SlotTurn(slots), worker.SlotTurn(slots)
+
+    with first:
+        first.give_way(worker.KEPT_PIXELS + 1)
+    first.end()
+    assert not slots.all_begun.is_set()
+
+    second.end()
+    assert slots.all_begun.is_set()
+
+
+def malformed(_: FakeServices) -> WorkMessage:
+    return replace(message_of(Recheck("x")), body="no work message")
+
+
+def finished(services: FakeServices) -> WorkMessage:
+    message = message_of(upload(services, "uploads/first.jpg"))
+    run(services, [message])
+    return message
+
+
+def taken(services: FakeServices) -> WorkMessage:
+    original = upload(services, "uploads/first.jpg")
+    held(services, original)
+    return message_of(original)
+
+
+def neither_here_nor_there(_: FakeServices) -> WorkMessage:
+    return message_of(Recheck("uploads/first.jpg"))
+
+
+def no_picture(services: FakeServices) -> WorkMessage:
+    return message_of(upload(services, "uploads/first.jpg", TEXT))
+
+
+@pytest.mark.parametrize("first", [malformed, finished, taken, neither_here_nor_there, no_picture])
+def test_message_that_comes_to_no_rendition_holds_nobody_up(
+    services: FakeServices,
+    slots: list[worker.Slots],
+    first: Callable[[FakeServices], WorkMessage],
+) -> None:
+    """Its neighbours give way to it no longer than until it has ended."""
+    message = first(services)
+    neighbours = batch(services, 2)
+
+    with suppress(BatchFailed):
+        run(services, [message, *neighbours])
+
+    assert nobody_waited_in_vain(slots[-1])
+    assert {recorded(services, neighbour).status for neighbour in neighbours} == {"COMPLETED"}
+
+
+def test_same_message_twice_in_a_batch_holds_nobody_up(
+    services: FakeServices, slots: list[worker.Slots]
+) -> None:
+    """One of the two finds the other at work, or the image done."""
+    messages = batch(services, 2)
+
+    with suppress(BatchFailed):
+        run(services, [*messages, replace(messages[0], message_id="copy")])
+
+    assert nobody_waited_in_vain(slots[0])
+    assert {recorded(services, message).status for message in messages} == {"COMPLETED"}
+    assert services.recognizer.calls == ["recognize"] * 2
+
+
+def test_original_that_is_long_in_coming_holds_nobody_up(
+    services: FakeServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its neighbours are announced while S3 has not answered yet."""
+    monkeypatch.setattr(worker, "GIVE_WAY_S", 0.05)
+    messages = batch(services, 3)
+    neighbours_are_done = threading.Event()
+    was_so: list[bool] = []
+    services.uploads.before("get", lambda: was_so.append(neighbours_are_done.wait(10)))
+    services.topic.before("publish", lambda: None, neighbours_are_done.set)
+
+    run(services, messages)
+
+    assert was_so == [True]
+    assert {recorded(services, message).status for message in messages} == {"COMPLETED"}
+
+
+def broken_prepare(_: FakeServices, monkeypatch: pytest.MonkeyPatch) -> None:
+    def prepare(*_: object, **__: object) -> None:
+        raise Outage
+
+    monkeypatch.setattr(imaging, "prepare", prepare)
+
+
+def broken_render(_: FakeServices, monkeypatch: pytest.MonkeyPatch) -> None:
+    def render(_: imaging.Prepared) -> None:
+        raise Outage
+
+    monkeypatch.setattr(imaging.Prepared, "render", render)
+
+
+def broken_call(services: FakeServices, _: pytest.MonkeyPatch, fake: str, call: str) -> None:
+    getattr(services, fake).before(call, *[Outage()] * 6)
+
+
+def killed(services: FakeServices, _: pytest.MonkeyPatch) -> None:
+    services.uploads.before("get", *[Killed()] * 3)
+
+
+def too_late(_: FakeServices, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "TIME_TO_START", timedelta(seconds=60))
+
+
+@pytest.mark.parametrize("kept_pixels", [0, worker.KEPT_PIXELS])
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        broken_prepare,
+        broken_render,
+        partial(broken_call, fake="uploads", call="get"),
+        partial(broken_call, fake="recognizer", call="recognize"),
+        partial(broken_call, fake="renditions", call="put"),
+        killed,
+        too_late,
+    ],
+    ids=["prepare", "render", "get", "recognize", "put", "killed", "too late"],
+)
+def test_slots_are_free_again_whatever_fails(
+    services: FakeServices,
+    monkeypatch: pytest.MonkeyPatch,
+    slots: list[worker.Slots],
+    trouble: Callable[[FakeServices, pytest.MonkeyPatch], None],
+    kept_pixels: int,
+) -> None:
+    """Each that has begun gives its slot back, once; nobody is waited for any more."""
+    monkeypatch.setattr(worker, "KEPT_PIXELS", kept_pixels)
+    messages = batch(services, 3)
+    trouble(services, monkeypatch)
+
+    assert len(fail(services, messages)) == 3
+
+    assert free_slots(slots[0]) == services.patience.in_flight
+    assert nobody_waited_in_vain(slots[0])
 
 
 # ── when it comes back ───────────────────────────────────────────────────────────────────────────
@@ -434,18 +691,53 @@ def test_recheck_of_an_image_that_a_worker_is_at_comes_back(services: FakeServic
     assert services.queue.handed_back[message] > 7200
 
 
-def test_recheck_that_fails_to_the_last_leaves_the_image_to_the_next_sweep(
-    services: FakeServices,
+@pytest.mark.parametrize(("fake", "call"), [("uploads", "current"), ("recognizer", "recognize")])
+def test_recheck_that_fails_to_the_last_is_given_up_like_any_other(
+    services: FakeServices, fake: str, call: str
 ) -> None:
-    """Who asked was no upload: the image is not given up for it."""
+    """Who asked may have no other message on its way: FAILED says so, and can be asked for anew."""
     original = upload(services)
-    services.uploads.before("current", Outage())
+    getattr(services, fake).before(call, Outage())
     message = message_of(Recheck(original.key), LAST)
 
     fail(services, [message])
 
     assert services.queue.handed_back == {message: 0}
-    assert recorded(services, original).status is ImageStatus.QUEUED
+    image = recorded(services, original)
+    assert (image.is_given_up, image.announced) == (True, True)
+    assert services.topic.statuses == ["FAILED"]
+    run(services, [message_of(original)])
+    assert services.topic.statuses == ["FAILED", "COMPLETED"]
+
+
+def test_recheck_of_what_is_not_recorded_leaves_no_record_when_it_fails(
+    services: FakeServices,
+) -> None:
+    """There is nothing to give up; the key stays in the dead-letter queue and with the sweep."""
+    services.uploads.upload("uploads/lost.jpg", PICTURE)
+    services.uploads.before("current", Outage())
+    message = message_of(Recheck("uploads/lost.jpg"), LAST)
+
+    fail(services, [message])
+
+    assert services.queue.handed_back == {message: 0}
+    assert services.catalog.records == {}
+    assert services.topic.statuses == []
+
+
+def test_recheck_that_fails_to_the_last_leaves_a_finished_image_as_it_is(
+    services: FakeServices,
+) -> None:
+    """What is COMPLETED is not given up because a look at S3 failed."""
+    original = upload(services)
+    run(services, [message_of(original)])
+    before = recorded(services, original)
+    services.uploads.before("current", Outage())
+
+    fail(services, [message_of(Recheck(original.key), LAST)])
+
+    assert recorded(services, original) == before
+    assert services.topic.statuses == ["COMPLETED"]
 
 
 # ── time ─────────────────────────────────────────────────────────────────────────────────────────
