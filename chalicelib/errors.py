@@ -22,6 +22,7 @@
     │   ├── LeaseHeld               another worker is at this version
     │   ├── OutOfTime               the invocation ends before the image would be done
     │   └── Throttled               Rekognition takes no more calls for now
+    ├── TookTooLong             one invocation is too short for the image
     ├── OriginalGone            the object is no longer in the uploads bucket
     ├── MalformedMessage        a queue brought something that this pipeline did not write
     ├── SettingsError           the environment is incomplete or contradictory
@@ -143,6 +144,10 @@ class OutOfTime(NotNow):
 
 class Throttled(NotNow):
     code = "throttled"
+
+
+class TookTooLong(PipelineError):
+    code = "took_too_long"
 
 
 class OriginalGone(PipelineError):

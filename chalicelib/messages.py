@@ -147,6 +147,7 @@ def image_details(image: Image) -> dict[str, Any]:
         "key": original.key,
         "version_id": original.version_id,
         "status": str(image.status),
+        "revision": image.revision,
         "size_bytes": original.size_bytes,
         "uploaded_at": original.uploaded_at,
         "updated_at": image.updated_at,

@@ -10,7 +10,7 @@ somebody else once the lease is over, makes right what is missing.
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -46,11 +46,17 @@ from chalicelib.services import Services
 logger = logging.getLogger("image-pipeline")
 
 
-class Turn(AbstractContextManager[object], Protocol):
-    """Held while an image's bytes and pixels are in memory. May raise NotNow instead of opening."""
+class Turn(Protocol):
+    """An image's turn to have its bytes and pixels in memory. Each step may raise NotNow."""
+
+    def begin(self, *, alone: bool) -> None:
+        """Wait for the turn; ``alone``: with no other image at the same time."""
 
     def give_way(self, pixels: int) -> None:
         """Let others begin first, if no more than so many pixels have to be kept meanwhile."""
+
+    def end(self) -> None:
+        """Nothing of it is in memory any more."""
 
 
 TIME_TO_SETTLE = timedelta(seconds=60)
@@ -98,8 +104,8 @@ def register(event: ObjectEvent, services: Services) -> None:
     asked for again while the image waits.
     """
     original = event.original
-    if original.key.endswith("/") and not original.size_bytes:
-        return  # a folder, as the S3 console makes them
+    if _is_folder(original):
+        return
 
     def record(image: Image | None) -> Image | None:
         if image is None:
@@ -123,11 +129,14 @@ def remove(event: ObjectEvent, services: Services) -> None:
     removal = event.original
 
     def record(image: Image | None) -> Image | None:
+        if image is None and _is_folder(removal):
+            return None
         if image is not None and image.original.sequencer >= removal.sequencer:
             return _leased_to_settle(image, services)
         return _as_held(removal, image, services)
 
-    _follow(*_update(removal.image_id, record, services), services)
+    with suppress(ImageNotFound):
+        _follow(*_update(removal.image_id, record, services), services)
 
 
 def recheck(key: str, services: Services) -> Image | None:
@@ -140,7 +149,7 @@ def recheck(key: str, services: Services) -> Image | None:
     def record(image: Image | None) -> Image | None:
         held = services.uploads.current(key)
         if image is None:
-            return _queued(held, None, services) if held else None
+            return _queued(held, None, services) if held and not _is_folder(held) else None
         if held is None and image.status is not ImageStatus.DELETED:
             return _deleted(replace(image.original, sequencer=""), image, services)
         if held is not None and not _is_current(held, image):
@@ -157,6 +166,8 @@ def recheck(key: str, services: Services) -> Image | None:
         return None  # neither here nor there
     if is_ours:
         _settle(image, services)
+    elif image.status.is_final:
+        _require_settled(image)
     return image
 
 
@@ -170,6 +181,19 @@ def _follow(image: Image, is_ours: bool, services: Services) -> None:  # noqa: F
         logger.info("%s %s %s", image.status, image.image_id, printable(image.original.key))
     elif is_ours:
         _settle(image, services)
+    elif image.status is ImageStatus.DELETED:
+        _require_settled(image)
+
+
+def _require_settled(image: Image) -> None:
+    """Raises LeaseHeld while somebody else is settling it, which may be this very actor.
+
+    When the answer of a write is lost, the SDK repeats it and finds the record changed: by itself.
+    """
+    if not image.announced:
+        raise LeaseHeld(
+            f"{image.original.key} is being settled.", image.lease_until or image.updated_at
+        )
 
 
 def _leased_to_settle(image: Image, services: Services) -> Image | None:
@@ -216,7 +240,9 @@ def process(original: Original, lease_until: datetime, turn: Turn, services: Ser
     is dropped. Raises LeaseHeld while another worker is at it; errors that may pass by
     themselves (throttling, outages) go through as they are, the lease given back.
     """
-    image, is_ours = _claim(original, lease_until, services)
+    known = services.catalog.get(original.image_id)
+    turn.begin(alone=known is not None and known.lost > 0)  # it may be what workers died of
+    image, is_ours = _claim(original, known, lease_until, services)
     is_overtaken = not _is_of(original, image)
     if is_ours and image.status is ImageStatus.PROCESSING:
         try:
@@ -226,6 +252,7 @@ def process(original: Original, lease_until: datetime, turn: Turn, services: Ser
             _release(image, services)
             raise
         is_overtaken = not is_ours
+    turn.end()
     if is_overtaken:
         # What this worker has stored, or one that died at it, is nobody's.
         services.renditions.tidy(image)
@@ -233,7 +260,9 @@ def process(original: Original, lease_until: datetime, turn: Turn, services: Ser
         _settle(image, services)
 
 
-def _claim(original: Original, lease_until: datetime, services: Services) -> tuple[Image, bool]:
+def _claim(
+    original: Original, known: Image | None, lease_until: datetime, services: Services
+) -> tuple[Image, bool]:
     """The image and True, leased to this worker; or as it is, where there is nothing to do."""
     until = timestamp(lease_until)
 
@@ -258,7 +287,7 @@ def _claim(original: Original, lease_until: datetime, services: Services) -> tup
             announced=False,
         )
 
-    return _update(original.image_id, record, services)
+    return _update(original.image_id, record, services, known=known)
 
 
 def _is_at_work(image: Image, services: Services) -> bool:
@@ -273,7 +302,10 @@ def _conclude(image: Image, finished: Image, services: Services) -> tuple[Image,
     """
 
     def record(now: Image | None) -> Image | None:
-        if now is None or not _is_current(image.original, now) or now.status.is_final:
+        if now is None or not _is_current(image.original, now):
+            return None
+        if now.status.is_final:
+            _require_settled(now)
             return None
         if (now.status, now.attempt) != (image.status, image.attempt):
             until = now.lease_until or timestamp(services.clock())
@@ -325,17 +357,15 @@ def _complete(image: Image, turn: Turn, services: Services) -> Image:
 
     recipe = services.recipe
     with ThreadPoolExecutor(max_workers=len(recipe.specs) + 1) as pool:
-        with turn:
-            body = services.uploads.get(image.original, recipe.limits.max_bytes)
-            description = imaging.inspect(body, recipe.limits, keep_gps=recipe.keep_gps)
-            prepared = imaging.prepare(
-                body, recipe.specs, recipe.limits, background=recipe.background
-            )
-            del body  # up to max_bytes, and its pixels are there
-            recognition = pool.submit(services.recognizer.recognize, prepared.proxy)
-            turn.give_way(prepared.pixels)
-            rendered = prepared.render()
-            del prepared
+        body = services.uploads.get(image.original, recipe.limits.max_bytes)
+        description = imaging.inspect(body, recipe.limits, keep_gps=recipe.keep_gps)
+        prepared = imaging.prepare(body, recipe.specs, recipe.limits, background=recipe.background)
+        del body  # up to max_bytes, and its pixels are there
+        recognition = pool.submit(services.recognizer.recognize, prepared.proxy)
+        turn.give_way(prepared.pixels)
+        rendered = prepared.render()
+        del prepared
+        turn.end()
         renditions = [
             pool.submit(
                 services.renditions.put,
@@ -504,6 +534,11 @@ def _update(
         with suppress(StaleRevision):
             saved = services.catalog.save(changed, previous=image)
             return saved, bool(saved.lease_until) and not _is_same_lease(saved, image)
+
+
+def _is_folder(original: Original) -> bool:
+    """Whether it is what the S3 console makes of a folder."""
+    return original.key.endswith("/") and not original.size_bytes
 
 
 def _is_same_lease(image: Image, before: Image | None) -> bool:

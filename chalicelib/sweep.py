@@ -8,7 +8,6 @@ queue that was emptied by hand.
 import logging
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from itertools import takewhile
 
 from chalicelib.messages import Recheck, timestamp
 from chalicelib.model import Image, ImageStatus, Original, image_id_of
@@ -31,12 +30,14 @@ BOOKMARK = "sweep"
 def enqueue_strays(prefix: str, time_left: timedelta, services: Services) -> None:
     """Enqueue a recheck of every key under ``prefix`` whose record is missing, other, or stuck.
 
-    Stuck records come from an index that holds nothing else. The bucket is read in pages, as many
-    as the time allows; the next sweep goes on where this one stopped, and begins anew at the end.
+    Stuck records come from an index that holds little else, and take half of the time at most. The
+    bucket is read in pages, as many as the time allows; the next sweep goes on where this one
+    stopped, and begins anew at the end.
     """
-    end = services.clock() + time_left - TIME_TO_END
+    begin = services.clock()
+    end = begin + time_left - TIME_TO_END
     stuck = strayed = 0
-    for image in takewhile(lambda _: services.clock() < end, _stuck(services)):
+    for image in _stuck(begin + time_left / 2, services):
         services.queue.send([Recheck(image.original.key)])
         stuck += 1
     position = services.catalog.bookmark(BOOKMARK)
@@ -54,11 +55,13 @@ def enqueue_strays(prefix: str, time_left: timedelta, services: Services) -> Non
     logger.info("Swept: %d stuck, %d without their record.", stuck, strayed)
 
 
-def _stuck(services: Services) -> Iterator[Image]:
-    """Images with something left to do that nobody seems to be doing."""
+def _stuck(end: datetime, services: Services) -> Iterator[Image]:
+    """Images with something left to do that nobody seems to be doing, as many as there is time."""
     now = services.clock()
     nothing_waits = services.queue.is_empty()
     for image in services.catalog.unsettled(before=timestamp(now - GRACE)):
+        if services.clock() > end:
+            return
         if is_stuck(image, now, nothing_waits=nothing_waits):
             yield image
 

@@ -7,11 +7,17 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from datetime import datetime, timedelta
 from threading import BoundedSemaphore, Event, Lock
-from types import TracebackType
 from typing import ParamSpec
 
 from chalicelib import pipeline
-from chalicelib.errors import BatchFailed, LeaseHeld, MalformedMessage, NotNow, OutOfTime
+from chalicelib.errors import (
+    BatchFailed,
+    LeaseHeld,
+    MalformedMessage,
+    NotNow,
+    OutOfTime,
+    TookTooLong,
+)
 from chalicelib.messages import Recheck, WorkMessage
 from chalicelib.services import Services
 
@@ -50,21 +56,29 @@ def process_batch(
     end = services.clock() + time_left
     last_start = end - TIME_TO_HAND_BACK - TIME_TO_START
     slots = Slots(services.patience.in_flight, len(messages), last_start, services)
+    turns = [SlotTurn(slots) for _ in messages]
     pool = ThreadPoolExecutor(len(messages))
-    work = [pool.submit(_process, message, end, slots, services) for message in messages]
+    work = [
+        pool.submit(_process, message, end, turn, services)
+        for message, turn in zip(messages, turns, strict=True)
+    ]
     wait(work, timeout=max(0.0, (time_left - TIME_TO_HAND_BACK).total_seconds()))
-    # One that has not ended by now goes on while it may; its lease keeps others away until then,
-    # and afterwards its revision keeps it from writing over them.
+    # One that has not ended by now ends at its next step, or goes on until it is done. Its lease
+    # keeps others away until this invocation's end; afterwards its result is refused.
+    slots.is_over = True
     pool.shutdown(wait=False, cancel_futures=True)
     failures: dict[WorkMessage, BaseException] = {}
-    for message, outcome in zip(messages, work, strict=True):
+    for message, turn, outcome in zip(messages, turns, work, strict=True):
         if not outcome.done() or outcome.cancelled():
-            failures[message] = OutOfTime("The invocation ended before the image was done.")
+            too_slow = TookTooLong("It was not done when the invocation ended.")
+            never_begun = OutOfTime("The invocation ended before its turn.")
+            failures[message] = too_slow if turn.has_begun else never_begun
         elif error := outcome.exception():
             failures[message] = error
     if failures:
+        done = [message for message in messages if message not in failures]
+        _logged(services.queue.delete, done)
         _hand_back(failures, end, services)
-        services.queue.delete([message for message in messages if message not in failures])
         raise BatchFailed(list(failures.values()), total=len(messages))
 
 
@@ -72,10 +86,13 @@ class Slots:
     """As many images of a batch as this are in memory at a time, and none is begun too late."""
 
     def __init__(self, count: int, images: int, last_start: datetime, services: Services) -> None:
+        self.count = count
         self.free = BoundedSemaphore(count)
+        self.door = Lock()  # one at a time takes its slots, so that nobody waits for half of them
         self.last_start = last_start
         self.clock = services.clock
         self.all_begun = Event()
+        self.is_over = False
         self._to_begin = images
         self._lock = Lock()
 
@@ -88,46 +105,55 @@ class Slots:
 
 
 class SlotTurn:
-    """One image's turn. It is over at the latest when ``end`` is called."""
+    """One image's turn. ``leave`` frees what it holds, however it ended."""
 
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
-        self._has_begun = False
+        self._held = 0
+        self._is_alone = self._is_counted = False
+        self.has_begun = False
 
-    def __enter__(self) -> None:
-        self._slots.free.acquire()
+    def begin(self, *, alone: bool) -> None:
+        self._is_alone = alone
+        with self._slots.door:
+            for _ in range(self._slots.count if alone else 1):
+                self._slots.free.acquire()
+                self._held += 1
         if self._slots.clock() > self._slots.last_start:
-            self._slots.free.release()
             raise OutOfTime("Too little time is left to begin another image.")
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._slots.free.release()
-        self.end()
+        self.has_begun = True
 
     def give_way(self, pixels: int) -> None:
         """Rekognition gets to see all images of the batch before the first rendition is encoded.
 
-        So the last image's answer is on its way while the others' CPU time is spent.
+        So the last image's answer is on its way while the others' CPU time is spent. What weighs
+        more than KEPT_PIXELS goes on, and so does what is alone.
         """
-        self.end()
-        if pixels <= KEPT_PIXELS:
-            self._slots.free.release()
+        if self._slots.is_over:
+            raise OutOfTime("The invocation that began this has ended.")
+        if pixels <= KEPT_PIXELS and not self._is_alone:
+            self.end()
             self._slots.all_begun.wait(GIVE_WAY_S)
-            self._slots.free.acquire()
+        self._count()
 
     def end(self) -> None:
-        if not self._has_begun:
-            self._has_begun = True
+        """What is alone stays so until it is stored and settled, too."""
+        if not self._is_alone:
+            self.leave()
+
+    def leave(self) -> None:
+        self._count()
+        while self._held:
+            self._held -= 1
+            self._slots.free.release()
+
+    def _count(self) -> None:
+        if not self._is_counted:
+            self._is_counted = True
             self._slots.one_has_begun()
 
 
-def _process(message: WorkMessage, end: datetime, slots: Slots, services: Services) -> None:
-    turn = SlotTurn(slots)
+def _process(message: WorkMessage, end: datetime, turn: SlotTurn, services: Services) -> None:
     try:
         work = message.work
         if isinstance(work, Recheck):
@@ -137,7 +163,7 @@ def _process(message: WorkMessage, end: datetime, slots: Slots, services: Servic
             work = image.original
         pipeline.process(work, end, turn, services)
     finally:
-        turn.end()
+        turn.leave()
 
 
 def _hand_back(
@@ -187,7 +213,7 @@ def delay_s(receive_count: int, error: BaseException, end: datetime, services: S
 
     Half of the delay is random, so that what failed together does not come back together.
     """
-    if isinstance(error, LeaseHeld | OutOfTime):
+    if isinstance(error, LeaseHeld | OutOfTime | TookTooLong):
         until = datetime.fromisoformat(error.until) if isinstance(error, LeaseHeld) else end
         held = max(0.0, (until - services.clock()).total_seconds())
         return int(held) + 1 + random.randint(0, services.patience.retry_delay_s)  # noqa: S311

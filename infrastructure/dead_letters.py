@@ -159,7 +159,9 @@ def work_of(body: str) -> Work | None:
 def finding_of_work(letter: Letter, work: Work, image: Image | None) -> Finding:
     """Of a message of the work queue, from what the catalog says of its image (None: nothing)."""
     cause, reason = _cause_of_work(work, image)
-    return Finding(letter, cause, reason, work.key, Remedy.SEND, (letter.body,))
+    # A recheck leaves alone what was given up; only its version by name is tried again.
+    body = encode_work(image.original) if image and image.is_given_up else letter.body
+    return Finding(letter, cause, reason, work.key, Remedy.SEND, (body,))
 
 
 def _cause_of_work(  # noqa: PLR0911 - one a cause
@@ -168,6 +170,8 @@ def _cause_of_work(  # noqa: PLR0911 - one a cause
     if image is None:
         return "unknown_image", "The catalog knows nothing of it; a redrive records it."
     since = f"since {image.updated_at}"
+    if isinstance(work, Recheck) and image.failure and image.is_given_up:
+        return f"retries_exhausted: {last_reason(image.failure.message)}", image.failure.message
     if isinstance(work, Recheck):
         return "recheck", f"Looking at the key has failed; its image is {image.status} {since}."
     if image.status is ImageStatus.DELETED:

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from chalicelib.aws import batches
 from chalicelib.aws.catalog import (
     ABSENT,
-    CONFLICT,
+    BUSY,
     READ_BATCH,
     SHARDS,
     STALE,
@@ -107,7 +107,7 @@ class Table:
         try:
             answer = self.catalog.client.transact_get_items(TransactItems=gets)
         except ClientError as error:
-            if codes_of(error).isdisjoint(CONFLICT):
+            if codes_of(error).isdisjoint(BUSY):
                 raise
             return None, {}
         record, *entries = (dict(found.get("Item", {})) for found in answer["Responses"])
@@ -168,7 +168,7 @@ def _unless_changed() -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        if codes_of(error).isdisjoint((*STALE, *CONFLICT)):
+        if codes_of(error).isdisjoint((*STALE, *BUSY)):
             raise
         raise StaleRevision("It has changed since it was read.") from error
 

@@ -7,7 +7,6 @@ actors meet at any point, breaks one call, or ends a worker between two steps (`
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -390,11 +389,17 @@ class FakeTopic(Scripted):
         return [announcement.attributes["status"] for announcement in self.published]
 
 
-class Alone(nullcontext[None]):
+class Alone:
     """The turn of an image that nobody else waits for."""
+
+    def begin(self, *, alone: bool) -> None:
+        """It is alone in any case."""
 
     def give_way(self, pixels: int) -> None:
         """Nobody is there."""
+
+    def end(self) -> None:
+        """Nobody has waited for it."""
 
 
 @dataclass

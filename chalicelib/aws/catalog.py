@@ -36,7 +36,7 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
 from chalicelib.aws import batches
-from chalicelib.errors import InvalidRequest, StaleRevision
+from chalicelib.errors import InvalidRequest, StaleRevision, Throttled
 from chalicelib.model import Image, ImageStatus, Page, Recognition
 from chalicelib.plain import from_plain, to_plain
 
@@ -58,8 +58,12 @@ LATEST = ":"  # sorts behind every position: they begin with the digits of a yea
 
 # Why a write was refused; the second of each is a reason of a cancelled transaction.
 STALE = ("ConditionalCheckFailedException", "ConditionalCheckFailed")
-CONFLICT = ("TransactionConflictException", "TransactionConflict")
-CONFLICT_ATTEMPTS = 6
+BUSY = (
+    *("TransactionConflictException", "TransactionConflict"),
+    *("ThrottlingException", "ThrottlingError"),
+    *("ProvisionedThroughputExceededException", "ProvisionedThroughputExceeded"),
+)
+BUSY_ATTEMPTS = 6
 
 WRITES = 100
 """TransactWriteItems takes at most 100 items."""
@@ -165,7 +169,8 @@ class Catalog:
         """A conditional write. Raises StaleRevision where its condition does not hold.
 
         A conflict with another transaction, most likely over a count of a common label, says
-        nothing of the record: the write is repeated a few times.
+        nothing of the record, nor does throttling: the write is repeated a few times, and then
+        Throttled is raised.
         """
         for attempt in count(1):
             try:
@@ -174,8 +179,10 @@ class Catalog:
                 codes = codes_of(error)
                 if not codes.isdisjoint(STALE):
                     raise StaleRevision("The record has changed since it was read.") from error
-                if codes.isdisjoint(CONFLICT) or attempt == CONFLICT_ATTEMPTS:
+                if codes.isdisjoint(BUSY):
                     raise
+                if attempt == BUSY_ATTEMPTS:
+                    raise Throttled("The catalog takes no more writes for now.") from error
                 time.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311 - no secret
             else:
                 return
@@ -195,8 +202,9 @@ class Catalog:
             pages = self.client.get_paginator("query").paginate(
                 **query, ExpressionAttributeValues=values
             )
-            for page in pages:
-                ids = [item["pk"]["S"].removeprefix("IMAGE#") for item in page["Items"]]
+            entries = (entry for page in pages for entry in page["Items"])
+            for batch in batches(entries, READ_BATCH):
+                ids = [entry["pk"]["S"].removeprefix("IMAGE#") for entry in batch]
                 images = self.get_many(ids)
                 yield from (images[image_id] for image_id in ids if image_id in images)
 

@@ -1,6 +1,7 @@
 """S3: the bucket of originals and the bucket of renditions."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -48,7 +49,8 @@ class Uploads:
             if error.response["Error"]["Code"] in ORIGINAL_GONE:
                 raise OriginalGone(f"{original.key} has been removed.") from error
             raise
-        with answer["Body"] as body:
+        # Not ``with body``, which gives the bare stream and so skips the checksum.
+        with closing(answer["Body"]) as body:
             if answer["ContentLength"] > max_bytes:
                 raise TooLarge(
                     f"{answer['ContentLength']:,} bytes is over the limit of {max_bytes:,} bytes: "
@@ -129,9 +131,8 @@ class Uploads:
 class Renditions:
     """The bucket of renditions. No function is triggered by it, so nothing can loop.
 
-    A key is ``<prefix>/<image id>/<attempt>/<name>.<extension>``: computed, so that a deletion can
-    be computed too, and never that of another attempt, so that a worker that comes late neither
-    overwrites nor deletes what is served.
+    A key is ``<prefix>/<image id>/<attempt>/<name>.<extension>``, never that of another attempt, so
+    that a worker that comes late neither overwrites nor deletes what is served.
     """
 
     client: "S3Client"
@@ -195,8 +196,12 @@ class Renditions:
 
     def _prefixes(self) -> list[str]:
         """Every folder there is, those included that no rendition goes to any more."""
-        answer = self.client.list_objects_v2(Bucket=self.bucket, Delimiter="/")
-        return [folder["Prefix"] for folder in answer.get("CommonPrefixes", ())]
+        pages = self.client.get_paginator("list_objects_v2")
+        return [
+            folder["Prefix"]
+            for page in pages.paginate(Bucket=self.bucket, Delimiter="/")
+            for folder in page.get("CommonPrefixes", ())
+        ]
 
     def listing(self, prefix: str) -> Iterator[str]:
         """Every key in the bucket under a prefix, in the order of keys."""
@@ -222,4 +227,4 @@ def _attempt_of(key: str) -> int:
 def _as_tag(name: str, value: str) -> dict[str, Any]:
     """The tag, its value cut to what S3 allows: 256 letters, digits, spaces and ``+-=._:/@``."""
     allowed = "".join(char if char.isalnum() or char in " +-=._:/@" else "_" for char in value)
-    return {name: allowed[:256]}
+    return {name: allowed.encode("utf-16-le")[:512].decode("utf-16-le", "ignore")}

@@ -29,12 +29,12 @@ from chalicelib import imaging, pipeline, worker
 from chalicelib.bootstrap import Services
 from chalicelib.config import read_settings
 from chalicelib.errors import BatchFailed, PermanentError, PipelineError
-from chalicelib.messages import decode_work
+from chalicelib.messages import decode_work, timestamp
 from chalicelib.model import Image, ImageStatus, Query, image_id_of
 from infrastructure.dead_letters import DeadLetterQueue, diagnosed, redrive
 from localcloud.cloud import REGION, LocalCloud
 from localcloud.demo import sample_photos
-from tests.chaos.actors import Actor, Faults, Inline, Killed, answer_with
+from tests.chaos.actors import Actor, Call, Faults, Inline, Killed, answer_with
 from tests.pictures import photo, saved
 
 SERVICES = ("s3", "sqs", "dynamodb", "sns", "rekognition")
@@ -45,6 +45,8 @@ NAMES = ("cat.jpg", "a+b c.jpg", "100%.jpg", "é 東京 🦊.jpg")
 JUMPS_S = (1, 20, 61, 61, 1_000, 7_200)
 EXPECTED = (PipelineError, BotoCoreError, ClientError, OSError, Killed, type(None))
 """What a handler may end with; anything else is a fault of its own."""
+
+RECORD_WRITES = {("dynamodb", "PutItem"), ("dynamodb", "TransactWriteItems")}
 
 QUIET = 40
 """Rounds after which a pipeline without faults has come to rest, or never will."""
@@ -65,6 +67,15 @@ class Clock:
 
     def __call__(self) -> datetime:
         return self.now
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Who wrote a record last, of which version, and until when it is leased (empty: it is not)."""
+
+    actor: str
+    version: str
+    until: str
 
 
 @dataclass(frozen=True)
@@ -134,6 +145,8 @@ class World:
         self.inbox_messages: list[dict[str, Any]] = []
         self.reprocessed = self.reinstated = self.may_double = self.sequencer = 0
         self.timed_out = False
+        self.leases: dict[str, Lease] = {}
+        self.taken: list[str] = []
         self.errors: list[BaseException | None] = []
         self._make_resources()
         self.services = Services(self.settings)
@@ -241,9 +254,7 @@ class World:
 
     # ── calls of the app ─────────────────────────────────────────────────────────────────────────
 
-    def call(
-        self, actor: Actor, call: tuple[str, str], request: Any, send: Callable[[], Any]
-    ) -> Any:
+    def call(self, actor: Actor, call: Call, request: Any, send: Callable[[], Any]) -> Any:
         """One call of a service: its turn, what goes wrong with it, and what follows from it."""
         if not actor.is_dead:
             actor.wait_for_turn()
@@ -254,13 +265,17 @@ class World:
         if fault and (actor.has_announced or call == ("sns", "Publish")):
             self.may_double += 1
         try:
-            return answer_with(fault, request, call, lambda: self._sent(actor, call, send()))
+            return answer_with(
+                fault, request, call, lambda: self._sent(actor, call, request, send())
+            )
         except Killed:
             actor.is_dead = True
             raise
 
-    def _sent(self, actor: Actor, call: tuple[str, str], answer: Any) -> Any:
+    def _sent(self, actor: Actor, call: Call, request: Any, answer: Any) -> Any:
         actor.has_announced |= call == ("sns", "Publish")
+        if answer.status_code < 300 and call in RECORD_WRITES:
+            self._written(actor, json.loads(request.body))
         url = answer.url
         if call[0] == "s3" and answer.status_code < 300 and self.uploads_bucket in url:
             version = answer.headers.get("x-amz-version-id")
@@ -269,6 +284,19 @@ class World:
             if call[1] == "DeleteObject":
                 self._removed(self._rest_key, version)
         return answer
+
+    def _written(self, actor: Actor, request: dict[str, Any]) -> None:
+        """No worker begins at a version while another one holds the lease of it."""
+        item = request.get("Item") or request["TransactItems"][0]["Put"]["Item"]
+        if "status" not in item:
+            return  # a bookmark
+        version = item["original"]["M"]["version_id"]["S"]
+        lease = Lease(actor.name, version, item.get("lease_until", {}).get("S", ""))
+        before = self.leases.get(item["pk"]["S"])
+        if before and item["status"]["S"] == "PROCESSING" and before.version == version:
+            is_held = before.until > timestamp(self.clock()) and before.actor != actor.name
+            self.taken += [f"{actor.name} from {before}"] if is_held else []
+        self.leases[item["pk"]["S"]] = lease
 
     # ── what clients do ──────────────────────────────────────────────────────────────────────────
 
@@ -547,6 +575,7 @@ class World:
 
     def check(self, *, redriven: bool) -> None:
         """At rest the catalog says what S3 holds, and everything derived follows from that."""
+        assert not self.taken, f"leases were taken while they were held: {self.taken}"
         unknown = [error for error in self.errors if not isinstance(error, EXPECTED)]
         assert not unknown, f"handlers ended with {unknown}"
         self.inbox_messages += map(json.loads, self._take_all(self.inbox))
