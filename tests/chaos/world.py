@@ -298,6 +298,8 @@ class World:
         version = item["original"]["M"]["version_id"]["S"]
         lease = Lease(actor.name, version, item.get("lease_until", {}).get("S", ""))
         before = self.leases.get(item["pk"]["S"])
+        if before and (before.version, before.until) == (lease.version, lease.until):
+            return  # the lease stays where it is
         if before and item["status"]["S"] == "PROCESSING" and before.version == version:
             is_held = before.until > timestamp(self.clock()) and before.actor != actor.name
             self.taken += [f"{actor.name} from {before}"] if is_held else []

@@ -348,11 +348,18 @@ def test_details_are_the_same_fields_in_every_status() -> None:
             "key",
             "version_id",
             "status",
+            "revision",
             "size_bytes",
             "uploaded_at",
             "updated_at",
         }
     assert json.loads(json.dumps(details)) == details
+
+
+def test_details_say_which_of_two_is_newer() -> None:
+    """The revision grows with each write, so that announcements that come out of order can be."""
+    assert image_details(COMPLETED)["revision"] == 3
+    assert announcement_of(COMPLETED).details["revision"] == 3
 
 
 def test_thousand_labels_fit_into_a_message() -> None:

@@ -1,6 +1,7 @@
 """The sweep finds what neither an event nor a message will tell of, and leaves the rest alone."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -225,6 +226,34 @@ def test_stuck_images_are_as_many_as_the_time_allows(services: FakeServices) -> 
 
     assert len(first) == 2
     assert set(sweep(services)) >= set(FIVE) - set(first)
+
+
+@pytest.mark.parametrize("state", ["stuck", "at work"])
+def test_stuck_images_leave_time_for_the_bucket(services: FakeServices, state: str) -> None:
+    """The time is looked at for each that is read, stuck or not, and half of it is not theirs."""
+    for number in range(10):
+        upload(services, key=f"uploads/waiting-{number}.jpg")
+    services.uploads.upload("uploads/a-stray.jpg", PICTURE)
+    services.clock.forward(hours=1)
+    if state == "at work":
+        until = timestamp(services.clock() + timedelta(hours=1))
+        for image_id, image in services.catalog.records.items():
+            services.catalog.records[image_id] = replace(image, lease_until=until)
+    unsettled, read = services.catalog.unsettled, list[Image]()
+
+    def slowly(before: str) -> Iterator[Image]:
+        for image in unsettled(before):
+            services.clock.forward(seconds=40)
+            read.append(image)
+            yield image
+
+    services.catalog.unsettled = slowly  # type: ignore[method-assign]
+
+    asked = sweep(services, seconds=300)
+
+    assert len(read) == 4, "after 160 of 300 seconds it is the bucket's turn"
+    assert len(asked) == (4 if state == "stuck" else 1)
+    assert asked[-1] == "uploads/a-stray.jpg"
 
 
 # ── a bucket of many pages ───────────────────────────────────────────────────────────────────────
