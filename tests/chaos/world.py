@@ -42,6 +42,7 @@ MAX_RECEIVES = 5
 ASYNC_TRIES = 3
 TIME_LEFT_MS = 50_000
 NAMES = ("cat.jpg", "a+b c.jpg", "100%.jpg", "é 東京 🦊.jpg")
+CALL_TAKES = timedelta(milliseconds=5)
 JUMPS_S = (1, 20, 61, 61, 1_000, 7_200)
 EXPECTED = (PipelineError, BotoCoreError, ClientError, OSError, Killed, type(None))
 """What a handler may end with; anything else is a fault of its own."""
@@ -265,6 +266,7 @@ class World:
             actor.wait_for_turn()
         if actor.is_dead:
             raise Killed
+        self.clock.now += CALL_TAKES
         fault = self.faults.at(actor, call)
         self.log.append(f"    {actor.name}: {'.'.join(call)} {fault or ''}")
         if fault and (actor.has_announced or call == ("sns", "Publish")):

@@ -167,6 +167,42 @@ def test_malformed_upload_event_is_an_error() -> None:
         CLIENT.lambda_.invoke("handle_upload", event)
 
 
+def test_folder_that_comes_and_goes_is_no_image(services: FakeServices) -> None:
+    """What the S3 console makes and deletes as a folder is neither recorded nor announced."""
+    created = services.uploads.upload("uploads/holiday/", b"")
+    removed = services.uploads.remove("uploads/holiday/")
+
+    CLIENT.lambda_.invoke("handle_upload", {"Records": [s3_record(created)]})
+    CLIENT.lambda_.invoke("handle_removal", {"Records": [s3_record(removed)]})
+
+    assert services.catalog.records == {}
+    assert services.queue.sent == []
+    assert services.topic.statuses == []
+
+
+def test_removal_whose_answer_was_lost_is_an_error_until_it_is_settled(
+    services: FakeServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lambda then tries again, and the image is announced as deleted, once."""
+    image = uploaded(services)
+    removed = services.uploads.remove(image.original.key)
+    save = services.catalog.save
+
+    def save_twice(image: Image, previous: Image | None) -> Image:
+        save(image, previous)
+        raise StaleRevision("The SDK has written it twice.")
+
+    with monkeypatch.context() as patch, pytest.raises(LeaseHeld):
+        patch.setattr(services.catalog, "save", save_twice)
+        CLIENT.lambda_.invoke("handle_removal", {"Records": [s3_record(removed)]})
+    services.clock.forward(seconds=61)
+    for _ in range(2):
+        CLIENT.lambda_.invoke("handle_removal", {"Records": [s3_record(removed)]})
+
+    assert services.renditions.stored == {}
+    assert services.topic.statuses == ["COMPLETED", "DELETED"]
+
+
 def test_removal_event_takes_the_image_away(services: FakeServices) -> None:
     """After the event there are no renditions, and the image is not found."""
     image = uploaded(services)

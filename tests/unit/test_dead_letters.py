@@ -211,6 +211,42 @@ def test_recheck_has_no_version_to_be_overtaken() -> None:
     assert (finding.cause, finding.remedy) == ("recheck", Remedy.SEND)
 
 
+def test_recheck_of_a_given_up_image_is_redriven_as_its_version(services: FakeServices) -> None:
+    """A recheck would leave it FAILED; named by its version, it is really processed."""
+    original = services.uploads.upload(CAT.key, saved(photo(24, 24))).original
+    pipeline.register(services.uploads.created(CAT.key), services)
+    services.queue.receive()
+    pipeline.give_up(Recheck(CAT.key), TimeoutError("5.0.0.1:443"), services)
+
+    [finding] = diagnosed([letter(encode_work(Recheck(CAT.key)))], services.catalog, "dev")
+
+    assert finding.cause == "retries_exhausted: TimeoutError"
+    assert finding.reason.startswith("Given up after 5 tries")
+    assert (finding.key, finding.remedy) == (CAT.key, Remedy.SEND)
+    assert finding.bodies == (encode_work(original),)
+    [message] = [WorkMessage("id", "receipt", body, 1) for body in finding.bodies]
+    worker.process_batch([message], timedelta(seconds=60), services)
+    assert services.topic.statuses == ["FAILED", "COMPLETED"]
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        None,
+        *(Image(CAT, status) for status in ImageStatus),
+        Image(CAT, ImageStatus.FAILED, failure=Failure("corrupt_image", "It is broken.")),
+    ],
+    ids=repr,
+)
+def test_recheck_of_anything_else_goes_back_as_it_came(image: Image | None) -> None:
+    """What S3 holds by then decides."""
+    body = encode_work(Recheck(CAT.key))
+
+    finding = diagnosis(body, image)
+
+    assert (finding.cause, finding.bodies) == ("recheck" if image else "unknown_image", (body,))
+
+
 def test_event_that_a_function_failed_at_is_told_by_function_and_error() -> None:
     """Its keys are looked at again, each once, decoded as S3 encodes them."""
     answer = {"errorType": "ClientError", "errorMessage": "Throttled\n  by DynamoDB"}
