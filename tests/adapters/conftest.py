@@ -94,6 +94,10 @@ class Operations:
 
         self._register(f"before-call.{operation}", act)
 
+    def answer(self, operation: str, make: Callable[[], AWSResponse]) -> None:
+        """What comes over the network for ``service.Operation``, in place of the local cloud's."""
+        self._register(f"before-send.{operation}", lambda **_: make())
+
     def change_answer(self, operation: str, change: Callable[[dict[str, Any]], object]) -> None:
         """Change the parsed answers of ``service.Operation``."""
         self._register(f"after-call.{operation}", lambda parsed, **_: change(parsed))

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib.aws.catalog import CONFLICT_ATTEMPTS, SHARDS, TOMBSTONE_TTL, Catalog
-from chalicelib.errors import InvalidRequest, StaleRevision
+from chalicelib.aws.catalog import BUSY_ATTEMPTS, SHARDS, TOMBSTONE_TTL, Catalog
+from chalicelib.errors import InvalidRequest, NotNow, StaleRevision, Throttled
 from chalicelib.messages import timestamp
 from chalicelib.model import (
     BoundingBox,
@@ -214,16 +214,16 @@ CONFLICT_OF_ONE = error_of("TransactionConflictException")
 @pytest.mark.parametrize(
     "error",
     [
-        error_of("TransactionCanceledException", "None", "ThrottlingError"),
-        error_of("TransactionCanceledException", "ProvisionedThroughputExceeded"),
+        error_of("TransactionCanceledException", "None", "ValidationError"),
+        error_of("TransactionCanceledException", "ItemCollectionSizeLimitExceeded"),
         error_of("AccessDeniedException"),
     ],
     ids=str,
 )
-def test_trouble_that_passes_is_no_stale_revision(
+def test_other_trouble_goes_through_as_it_is(
     catalog: Catalog, operations: Operations, error: dict[str, Any]
 ) -> None:
-    """Only what tells of somebody faster is converted; anything else goes through as it is."""
+    """It neither tells of somebody faster nor passes by being tried again."""
     tries = operations.requests("dynamodb.TransactWriteItems")
     operations.before("dynamodb.TransactWriteItems", error)
 
@@ -233,12 +233,13 @@ def test_trouble_that_passes_is_no_stale_revision(
     assert len(tries) == 1
 
 
-def test_whoever_was_overtaken_reads_again(catalog: Catalog, operations: Operations) -> None:
+@pytest.mark.parametrize("other", ["TransactionConflict", "ThrottlingError"])
+def test_whoever_was_overtaken_reads_again(
+    catalog: Catalog, operations: Operations, other: str
+) -> None:
     """A condition that does not hold is decisive, whatever else a transaction met."""
     tries = operations.requests("dynamodb.TransactWriteItems")
-    error = error_of(
-        "TransactionCanceledException", "ConditionalCheckFailed", "TransactionConflict"
-    )
+    error = error_of("TransactionCanceledException", "ConditionalCheckFailed", other)
     operations.before("dynamodb.TransactWriteItems", error)
 
     with pytest.raises(StaleRevision):
@@ -247,22 +248,35 @@ def test_whoever_was_overtaken_reads_again(catalog: Catalog, operations: Operati
     assert len(tries) == 1
 
 
-@pytest.mark.parametrize(
-    ("operation", "error", "labels"),
-    [
-        ("dynamodb.TransactWriteItems", CONFLICT, [Label("Cat", 90)]),
-        ("dynamodb.PutItem", CONFLICT_OF_ONE, []),
-    ],
-    ids=["transaction", "record"],
-)
+TRANSACTION, RECORD = "dynamodb.TransactWriteItems", "dynamodb.PutItem"
+LABELS = {TRANSACTION: [Label("Cat", 90)], RECORD: list[Label]()}
+BUSY_ANSWERS = [
+    (TRANSACTION, CONFLICT),
+    (TRANSACTION, error_of("TransactionCanceledException", "None", "ThrottlingError")),
+    (TRANSACTION, error_of("TransactionCanceledException", "ProvisionedThroughputExceeded")),
+    (TRANSACTION, error_of("ThrottlingException")),
+    (RECORD, CONFLICT_OF_ONE),
+    (RECORD, error_of("ThrottlingException")),
+    (RECORD, error_of("ProvisionedThroughputExceededException")),
+]
+
+
+@pytest.fixture
+def no_naps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is repeated is repeated at once."""
+    monkeypatch.setattr("chalicelib.aws.catalog.random.uniform", lambda *_: 0)
+
+
+@pytest.mark.usefixtures("no_naps")
+@pytest.mark.parametrize(("operation", "error"), BUSY_ANSWERS, ids=str)
 def test_write_that_meets_another_is_repeated(
     catalog: Catalog,
     operations: Operations,
     operation: str,
     error: dict[str, Any],
-    labels: Sequence[Label],
 ) -> None:
-    """A conflict says nothing of the record: nobody has to read again, and all is written once."""
+    """It says nothing of the record: nobody has to read again, and all is written once."""
+    labels = LABELS[operation]
     tries = operations.requests(operation)
     operations.before(operation, error, error)
 
@@ -273,29 +287,24 @@ def test_write_that_meets_another_is_repeated(
     assert counts(catalog) == {label.name: 1 for label in labels}
 
 
-@pytest.mark.parametrize(
-    ("operation", "error", "labels"),
-    [
-        ("dynamodb.TransactWriteItems", CONFLICT, [Label("Cat", 90)]),
-        ("dynamodb.PutItem", CONFLICT_OF_ONE, []),
-    ],
-    ids=["transaction", "record"],
-)
-def test_conflict_that_does_not_end_is_raised_as_it_is(
+@pytest.mark.usefixtures("no_naps")
+@pytest.mark.parametrize(("operation", "error"), BUSY_ANSWERS, ids=str)
+def test_catalog_that_stays_busy_is_nobodys_fault(
     catalog: Catalog,
     operations: Operations,
     operation: str,
     error: dict[str, Any],
-    labels: Sequence[Label],
 ) -> None:
-    """Not as a stale revision, which would have it begun anew without end; nothing is written."""
+    """Not a stale revision, which would have it begun anew without end; nothing is written."""
     tries = operations.requests(operation)
-    operations.before(operation, *[error] * (CONFLICT_ATTEMPTS + 1))
+    operations.before(operation, *[error] * (BUSY_ATTEMPTS + 1))
 
-    with pytest.raises(ClientError, match=error["Error"]["Code"]):
-        catalog.save(image(0, *labels), previous=None)
+    with pytest.raises(Throttled) as raised:
+        catalog.save(image(0, *LABELS[operation]), previous=None)
 
-    assert len(tries) == CONFLICT_ATTEMPTS
+    assert isinstance(raised.value, NotNow)
+    assert isinstance(raised.value.__cause__, ClientError)
+    assert len(tries) == BUSY_ATTEMPTS
     assert everything(catalog) == []
 
 
@@ -697,6 +706,23 @@ def test_unsettled_are_read_in_pages(catalog: Catalog, operations: Operations) -
 
     assert unsettled(catalog) == list(range(30))
     assert operations.made.count("Query") > SHARDS
+
+
+def test_unsettled_are_read_in_whole_batches(
+    catalog: Catalog, operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However few entries a page of the index holds, each read of records is a full one."""
+    monkeypatch.setattr("chalicelib.aws.catalog.READ_BATCH", 3)
+    filled(catalog, [image(number, status=ImageStatus.QUEUED) for number in range(30)])
+    operations.add_parameters("dynamodb.Query", Limit=2)
+    reads = operations.requests("dynamodb.BatchGetItem")
+
+    assert unsettled(catalog) == list(range(30))
+
+    sizes = [len(read["RequestItems"][catalog.table]["Keys"]) for read in reads]
+    assert sum(sizes) == 30
+    assert max(sizes) == 3
+    assert sum(size < 3 for size in sizes) <= SHARDS, "but for the last of a shard"
 
 
 def test_unsettled_are_read_as_they_are_needed(catalog: Catalog, operations: Operations) -> None:

@@ -1,9 +1,13 @@
 """The two buckets, as S3 keeps them."""
 
+import io
 import re
 import threading
+import zlib
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -12,11 +16,14 @@ from urllib.parse import quote, unquote
 from urllib.request import urlopen
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.awsrequest import AWSResponse
+from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
+from urllib3 import HTTPHeaderDict, HTTPResponse
+from urllib3.exceptions import HTTPError
 
 from chalicelib.aws import storage
 from chalicelib.aws.storage import Renditions, Uploads
-from chalicelib.errors import KeyTaken, OriginalGone, TooLarge
+from chalicelib.errors import KeyTaken, OriginalGone, PipelineError, TooLarge
 from chalicelib.model import (
     Image,
     ImageStatus,
@@ -219,6 +226,66 @@ def test_too_large_original_is_refused_unread(uploads: Uploads, operations: Oper
 def test_empty_original_is_read(uploads: Uploads) -> None:
     """An empty file is a matter of the pipeline, not of the storage."""
     assert uploads.get(put(uploads, new_key(), b""), 100) == b""
+
+
+def answer_of_s3(body: bytes, **headers: str) -> AWSResponse:
+    """S3's answer to GetObject with that body and those headers."""
+    raw = HTTPResponse(io.BytesIO(body), preload_content=False)
+    length = {"Content-Length": str(len(body)), "ETag": '"etag"'}
+    return AWSResponse("", 200, HTTPHeaderDict(length | headers), raw)
+
+
+def checksum_of(body: bytes) -> dict[str, str]:
+    """The header with which S3 vouches for a body."""
+    return {"x-amz-checksum-crc32": b64encode(zlib.crc32(body).to_bytes(4)).decode()}
+
+
+def test_body_is_checked_against_the_checksum_of_s3(
+    uploads: Uploads, operations: Operations
+) -> None:
+    """Bytes that are changed on the way are an error that passes, and not a corrupt image."""
+    answers = iter([b"piCture", b"", b"picture"])
+    operations.answer(
+        "s3.GetObject", lambda: answer_of_s3(next(answers), **checksum_of(b"picture"))
+    )
+    original = original_of(new_key())
+
+    for _ in range(2):
+        with pytest.raises(FlexibleChecksumError) as raised:
+            uploads.get(original, 100)
+        assert not isinstance(raised.value, PipelineError)
+    assert uploads.get(original, 100) == b"picture"
+
+
+def test_body_that_ends_early_is_an_error_that_passes(
+    uploads: Uploads, operations: Operations
+) -> None:
+    """The connection broke; what has come is no picture and not a corrupt one."""
+    operations.answer("s3.GetObject", lambda: answer_of_s3(b"pict", **{"Content-Length": "7"}))
+
+    with pytest.raises((BotoCoreError, HTTPError)):
+        uploads.get(original_of(new_key()), 100)
+
+
+def test_body_without_a_checksum_is_read(uploads: Uploads, operations: Operations) -> None:
+    """What was uploaded by an old client, or in parts, may have none that botocore can check."""
+    operations.answer("s3.GetObject", lambda: answer_of_s3(b"picture"))
+
+    assert uploads.get(original_of(new_key()), 100) == b"picture"
+
+
+@pytest.mark.parametrize("max_bytes", [7, 6])
+def test_body_is_closed_read_or_unread(
+    uploads: Uploads, operations: Operations, max_bytes: int
+) -> None:
+    """A connection that is not given back is missing to the next."""
+    answer = answer_of_s3(b"picture", **checksum_of(b"picture"))
+    operations.answer("s3.GetObject", lambda: answer)
+
+    with nullcontext() if max_bytes == 7 else pytest.raises(TooLarge):
+        uploads.get(original_of(new_key()), max_bytes)
+
+    assert answer.raw.closed
 
 
 def test_original_that_is_gone_is_told(uploads: Uploads) -> None:
@@ -432,6 +499,19 @@ def test_tag_keeps_what_is_allowed(renditions: Renditions) -> None:
     assert {"Key": "source-key", "Value": "uploads/é 東京 _1_+2.jpg"} in tags["TagSet"]
 
 
+@pytest.mark.parametrize("before", range(4))
+def test_tag_is_cut_as_s3_counts(renditions: Renditions, before: int) -> None:
+    """By UTF-16 units: a letter beyond the first plane is two, and is never cut in half."""
+    key = "uploads/" + "x" * before + "\U00020000" * 200
+    rendition = store(renditions, image_of(original_of(key)))
+
+    tags = renditions.client.get_object_tagging(Bucket=renditions.bucket, Key=rendition.key)
+
+    [source] = [tag["Value"] for tag in tags["TagSet"] if tag["Key"] == "source-key"]
+    assert key.startswith(source)
+    assert 255 <= len(source.encode("utf-16-le")) / 2 <= 256
+
+
 def test_keys_are_deleted_in_batches(
     renditions: Renditions, operations: Operations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -560,6 +640,21 @@ def test_folder_that_no_rendition_goes_to_any_more_is_tidied(renditions: Renditi
         assert list(renditions.listing("former/")) == []
     finally:
         renditions.delete([former.key])
+
+
+def test_more_folders_than_s3_lists_at_once_are_tidied(
+    renditions: Renditions, operations: Operations
+) -> None:
+    """A bucket may have had many prefixes over the years."""
+    specs = [replace(SMALL, prefix=f"former-{number}") for number in range(5)]
+    image = new_image()
+    for spec in specs:
+        store(renditions, image, spec)
+    operations.add_parameters("s3.ListObjectsV2", MaxKeys=2)
+
+    renditions.tidy(replace(image, status=ImageStatus.DELETED))
+
+    assert stored(renditions, image) == set()
 
 
 def test_tidying_leaves_other_images_alone(renditions: Renditions) -> None:

@@ -3,16 +3,17 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 import app
-from chalicelib import pipeline
+from chalicelib import pipeline, worker
 from chalicelib.aws.queue import WorkQueue
 from chalicelib.errors import SettingsError
-from chalicelib.messages import Recheck, encode_work
-from chalicelib.model import Image, ImageStatus, Original, image_id_of
+from chalicelib.messages import Recheck, WorkMessage, encode_work
+from chalicelib.model import Failure, Image, ImageStatus, Original, image_id_of
 from infrastructure.dead_letters import (
     DeadLetterQueue,
     Finding,
@@ -26,6 +27,7 @@ from infrastructure.dead_letters import (
 )
 from infrastructure.destinations import asynchronous_functions
 from tests.fakes import FakeServices, Scripted
+from tests.pictures import photo, saved
 
 WORK, DEAD = "https://sqs.example/1/work", "https://sqs.example/1/dead"
 FUNCTION = "arn:aws:lambda:eu-west-1:1:function:image-pipeline-dev-handle_upload:$LATEST"
@@ -233,8 +235,10 @@ def test_recheck_of_a_given_up_image_is_redriven_as_its_version(services: FakeSe
     "image",
     [
         None,
-        *(Image(CAT, status) for status in ImageStatus),
-        Image(CAT, ImageStatus.FAILED, failure=Failure("corrupt_image", "It is broken.")),
+        *(Image(CAT, status, CAT.uploaded_at) for status in ImageStatus),
+        Image(
+            CAT, ImageStatus.FAILED, CAT.uploaded_at, failure=Failure("corrupt_image", "Broken.")
+        ),
     ],
     ids=repr,
 )
