@@ -50,7 +50,7 @@ class Turn(Protocol):
     """An image's turn to have its bytes and pixels in memory. Each step may raise NotNow."""
 
     def begin(self, *, alone: bool) -> None:
-        """Wait for the turn; ``alone``: with no other image at the same time."""
+        """Wait for the turn; ``alone``: with no other image in memory at the same time."""
 
     def give_way(self, pixels: int) -> None:
         """Let others begin first, if no more than so many pixels have to be kept meanwhile."""
@@ -302,7 +302,7 @@ def _conclude(image: Image, finished: Image, services: Services) -> tuple[Image,
     """
 
     def record(now: Image | None) -> Image | None:
-        if now is None or not _is_current(image.original, now):
+        if now is None or not _is_of(image.original, now):
             return None
         if now.status.is_final:
             _require_settled(now)
@@ -410,8 +410,10 @@ def _settle(image: Image, services: Services) -> None:
     _update(image.image_id, mark, services)
 
 
-def give_up(work: Work, error: BaseException, services: Services) -> None:
+def give_up(work: Work, error: BaseException, lease_until: datetime, services: Services) -> None:
     """Record and announce FAILED, where the image still waits, with what went wrong at last.
+
+    ``lease_until`` is the end of this very invocation, whose own lease keeps nobody from that.
 
     What it had before stays, and so does its message, in the dead-letter queue.
     """
@@ -421,7 +423,7 @@ def give_up(work: Work, error: BaseException, services: Services) -> None:
             return None
         if isinstance(work, Original) and not _is_of(work, image):
             return None
-        if _is_at_work(image, services):
+        if _is_at_work(image, services) and image.lease_until != timestamp(lease_until):
             return None
         return _given_up(image, services.patience.max_receives, reason_of(error), services)
 

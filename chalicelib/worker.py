@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from datetime import datetime, timedelta
-from threading import BoundedSemaphore, Event, Lock
+from threading import BoundedSemaphore, Condition, Event, Lock
 from typing import ParamSpec
 
 from chalicelib import pipeline
@@ -89,6 +89,8 @@ class Slots:
         self.count = count
         self.free = BoundedSemaphore(count)
         self.door = Lock()  # one at a time takes its slots, so that nobody waits for half of them
+        self.kept = Condition()
+        self.keeping = 0  # images that have given way, and wait decoded
         self.last_start = last_start
         self.clock = services.clock
         self.all_begun = Event()
@@ -110,15 +112,19 @@ class SlotTurn:
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
         self._held = 0
-        self._is_alone = self._is_counted = False
+        self._is_alone = self._is_counted = self._is_kept = False
         self.has_begun = False
 
     def begin(self, *, alone: bool) -> None:
         self._is_alone = alone
+        if alone:
+            self._count()  # nobody gives way to it, or it would wait for them and they for it
         with self._slots.door:
             for _ in range(self._slots.count if alone else 1):
                 self._slots.free.acquire()
                 self._held += 1
+            with self._slots.kept:
+                self._slots.kept.wait_for(lambda: not (alone and self._slots.keeping))
         if self._slots.clock() > self._slots.last_start:
             raise OutOfTime("Too little time is left to begin another image.")
         self.has_begun = True
@@ -131,10 +137,13 @@ class SlotTurn:
         """
         if self._slots.is_over:
             raise OutOfTime("The invocation that began this has ended.")
-        if pixels <= KEPT_PIXELS and not self._is_alone:
-            self.end()
-            self._slots.all_begun.wait(GIVE_WAY_S)
         self._count()
+        if pixels <= KEPT_PIXELS and not self._is_alone:
+            with self._slots.kept:
+                self._slots.keeping += 1
+                self._is_kept = True
+            self._release()
+            self._slots.all_begun.wait(GIVE_WAY_S)
 
     def end(self) -> None:
         """What is alone stays so until it is stored and settled, too."""
@@ -143,6 +152,14 @@ class SlotTurn:
 
     def leave(self) -> None:
         self._count()
+        self._release()
+        if self._is_kept:
+            with self._slots.kept:
+                self._is_kept = False
+                self._slots.keeping -= 1
+                self._slots.kept.notify_all()
+
+    def _release(self) -> None:
         while self._held:
             self._held -= 1
             self._slots.free.release()
@@ -191,7 +208,7 @@ def _hand_back(
             wait_s = delay_s(message.receive_count, error, end, services)
             _logged(services.queue.postpone, message, min(wait_s, MAX_POSTPONE_S))
         else:
-            _logged(_give_up, message, error, services)
+            _logged(_give_up, message, error, end, services)
             # The next receive moves it to the dead-letter queue.
             _logged(services.queue.hand_back, {message: 0})
 
@@ -203,9 +220,9 @@ def _logged(act: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None
         logger.exception("This is left to the visibility timeout.")
 
 
-def _give_up(message: WorkMessage, error: BaseException, services: Services) -> None:
+def _give_up(message: WorkMessage, error: BaseException, end: datetime, services: Services) -> None:
     with suppress(MalformedMessage):  # then there is no image that it is about
-        pipeline.give_up(message.work, error, services)
+        pipeline.give_up(message.work, error, end, services)
 
 
 def delay_s(receive_count: int, error: BaseException, end: datetime, services: Services) -> int:

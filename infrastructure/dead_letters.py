@@ -160,7 +160,8 @@ def finding_of_work(letter: Letter, work: Work, image: Image | None) -> Finding:
     """Of a message of the work queue, from what the catalog says of its image (None: nothing)."""
     cause, reason = _cause_of_work(work, image)
     # A recheck leaves alone what was given up; only its version by name is tried again.
-    body = encode_work(image.original) if image and image.is_given_up else letter.body
+    is_given_up = isinstance(work, Recheck) and image is not None and image.is_given_up
+    body = encode_work(image.original) if image and is_given_up else letter.body
     return Finding(letter, cause, reason, work.key, Remedy.SEND, (body,))
 
 

@@ -196,7 +196,7 @@ def test_given_up_image_tells_what_ended_its_last_try(services: FakeServices) ->
     """The cause is the reason alone, so that a hundred images with the same are one line."""
     event = services.uploads.upload("uploads/cat.jpg", b"pixels")
     pipeline.register(event, services)
-    pipeline.give_up(event.original, TimeoutError("5.0.0.1:443"), services)
+    pipeline.give_up(event.original, TimeoutError("5.0.0.1:443"), services.clock(), services)
 
     [finding] = diagnosed([letter(encode_work(event.original))], services.catalog, "dev")
 
@@ -218,7 +218,7 @@ def test_recheck_of_a_given_up_image_is_redriven_as_its_version(services: FakeSe
     original = services.uploads.upload(CAT.key, saved(photo(24, 24))).original
     pipeline.register(services.uploads.created(CAT.key), services)
     services.queue.receive()
-    pipeline.give_up(Recheck(CAT.key), TimeoutError("5.0.0.1:443"), services)
+    pipeline.give_up(Recheck(CAT.key), TimeoutError("5.0.0.1:443"), services.clock(), services)
 
     [finding] = diagnosed([letter(encode_work(Recheck(CAT.key)))], services.catalog, "dev")
 

@@ -130,7 +130,7 @@ class World:
         """The last receive of a message of some version fails."""
         image = self.services.catalog.records.get(image_id_of(KEY))
         if image is not None:
-            pipeline.give_up(image.original, Outage(), self.services)
+            pipeline.give_up(image.original, Outage(), self.services.clock(), self.services)
 
     def meet(self, act: Callable[[], None]) -> None:
         """An act, and all work, in the middle of what another actor is doing."""

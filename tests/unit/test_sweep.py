@@ -208,7 +208,7 @@ def test_tombstone_that_was_not_announced_is_asked_for(services: FakeServices) -
 def test_image_that_was_given_up_is_left_alone(services: FakeServices) -> None:
     """A person decides whether its cause is gone."""
     original = upload(services)
-    pipeline.give_up(original, ConnectionError(), services)
+    pipeline.give_up(original, ConnectionError(), services.clock(), services)
     services.clock.forward(days=2)
 
     assert sweep(services) == []
