@@ -23,6 +23,9 @@ TIMEOUT_S = 25
 
 VISIBILITY_S = 30
 KILL_EVERY_S = (0.5, 2.5)
+KILLS_A_LOOK = 4
+"""Looking at all records takes the local cloud a second."""
+
 PATIENCE_S = 400
 RENDITIONS = 4
 BATCH = 10
@@ -67,14 +70,16 @@ def burst(cloud: LocalCloud, images: int, seed: int) -> Burst:
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(upload, range(images)))
-    kills = 0
-    while _done(cloud) < images and time.monotonic() - began < PATIENCE_S:
-        time.sleep(dice.uniform(*KILL_EVERY_S))
-        workers = list(_workers(cloud.state))
-        if workers and _done(cloud) < images * 0.95:
-            with suppress(ProcessLookupError):  # it has just ended by itself
-                os.kill(dice.choice(workers), signal.SIGKILL)
-                kills += 1
+    kills = done = 0
+    while done < images and time.monotonic() - began < PATIENCE_S:
+        for _ in range(KILLS_A_LOOK):
+            time.sleep(dice.uniform(*KILL_EVERY_S))
+            workers = list(_workers(cloud.state))
+            if workers and done < images * 0.8:
+                with suppress(ProcessLookupError):  # it has just ended by itself
+                    os.kill(dice.choice(workers), signal.SIGKILL)
+                    kills += 1
+        done = _done(cloud)
     seconds = time.monotonic() - began
     dead = sqs.get_queue_attributes(
         QueueUrl=queue.replace("-work", "-dead-letters"),
