@@ -21,7 +21,7 @@
     ├── NotNow                  nothing is wrong with the image; the message has to come back
     │   ├── LeaseHeld               another worker is at this version
     │   ├── OutOfTime               the invocation ends before the image would be done
-    │   └── Throttled               Rekognition takes no more calls for now
+    │   └── Throttled               Rekognition or the catalog takes no more calls for now
     ├── TookTooLong             one invocation is too short for the image
     ├── OriginalGone            the object is no longer in the uploads bucket
     ├── MalformedMessage        a queue brought something that this pipeline did not write
