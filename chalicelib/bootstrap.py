@@ -26,7 +26,7 @@ from chalicelib.services import Patience, Recipe
 CONNECT_TIMEOUT_S = 2
 READ_TIMEOUT_S = 7
 MAX_ATTEMPTS = 3
-"""A call that hangs every time is an error after 27 s, inside the timeout of every function."""
+"""A call that hangs every time is an error after 27 s and the pauses in between."""
 
 
 class Services:

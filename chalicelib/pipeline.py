@@ -327,7 +327,7 @@ def _release(image: Image, services: Services) -> None:
 
     try:
         _update(image.image_id, record, services, known=image)
-    except Exception:
+    except Exception:  # what went wrong before is told, and the lease ends by itself
         logger.warning("%s keeps its lease", image.image_id, exc_info=True)
 
 

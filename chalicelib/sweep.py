@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from chalicelib.messages import Recheck, timestamp
-from chalicelib.model import Image, ImageStatus, Original, image_id_of
+from chalicelib.model import Image, ImageStatus, Original
 from chalicelib.services import Services
 
 logger = logging.getLogger("image-pipeline")
@@ -79,14 +79,18 @@ def is_stuck(image: Image, now: datetime, *, nothing_waits: bool) -> bool:
 def _strayed(page: Sequence[Original], services: Services) -> Iterator[Original]:
     """Objects of a page that have no record, or one of another version."""
     grace = timestamp(services.clock() - GRACE)
-    objects = {image_id_of(original.key): original for original in page}
-    records = services.catalog.get_many(list(objects))
-    for image_id, original in objects.items():
-        image = records.get(image_id)
-        is_recorded = (
-            image is not None
-            and image.status is not ImageStatus.DELETED
-            and image.original.etag == original.etag
-        )
-        if not is_recorded and original.uploaded_at < grace:
+    records = services.catalog.get_many([original.image_id for original in page])
+    for original in page:
+        image = records.get(original.image_id)
+        if original.uploaded_at < grace and not is_recorded(original, image):
             yield original
+
+
+def is_recorded(held: Original, image: Image | None) -> bool:
+    """Whether the record is of what the bucket holds; a listing does not tell versions."""
+    return (
+        image is not None
+        and image.status is not ImageStatus.DELETED
+        and image.original.etag == held.etag
+        and held.version_id in ("", image.original.version_id)
+    )

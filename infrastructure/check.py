@@ -25,13 +25,13 @@ from botocore.exceptions import ClientError
 from chalicelib import pipeline
 from chalicelib.aws import batches
 from chalicelib.aws.catalog import READ_BATCH, SHARDS, counted, deserialize, label_entries
-from chalicelib.aws.storage import ORIGINAL_GONE
+from chalicelib.aws.storage import ORIGINAL_GONE, attempt_of
 from chalicelib.bootstrap import Services
 from chalicelib.config import UPLOADS_PREFIX
 from chalicelib.errors import ImageNotFound, StaleRevision
 from chalicelib.messages import Recheck, printable, timestamp
 from chalicelib.model import Image, ImageStatus, Original
-from chalicelib.sweep import GRACE, is_stuck
+from chalicelib.sweep import GRACE, is_recorded, is_stuck
 from infrastructure.stage import services_of
 from infrastructure.table import Key, Partition, Table
 
@@ -84,16 +84,6 @@ def run(options: argparse.Namespace) -> int:
 # ── what is right ────────────────────────────────────────────────────────────────────────────────
 
 
-def is_recorded(held: Original, image: Image | None) -> bool:
-    """Whether the record is of what the bucket holds; a listing does not tell versions."""
-    return (
-        image is not None
-        and image.status is not ImageStatus.DELETED
-        and image.original.etag == held.etag
-        and held.version_id in ("", image.original.version_id)
-    )
-
-
 def nobodys(keys: Iterable[str], image: Image | None) -> list[str]:
     """Which of these renditions of an image its record does not name, and no worker is making.
 
@@ -103,7 +93,7 @@ def nobodys(keys: Iterable[str], image: Image | None) -> list[str]:
         return list(keys)
     named = {rendition.key for rendition in image.renditions}
     under_way = image.attempt if image.status is ImageStatus.PROCESSING else inf
-    return [key for key in keys if key not in named and _attempt_of(key) < under_way]
+    return [key for key in keys if key not in named and attempt_of(key) < under_way]
 
 
 def unlisted(image: Image, stored: Mapping[Key, Mapping[str, Any]]) -> list[Key]:
@@ -134,10 +124,6 @@ def verdict(tallies: Iterable[Tally], *, repair: bool) -> str:
         return f"{found:,} found. Nothing was changed: --repair mends them."
     mended = f"{found - left:,} of {found:,} mended, or enqueued for the pipeline to mend."
     return mended if not left else f"{mended} {left:,} changed meanwhile: run it again."
-
-
-def _attempt_of(key: str) -> int:
-    return int(key.split("/")[2])
 
 
 def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,9 @@ from chalicelib.aws.catalog import (
     UNCHANGED,
     Catalog,
     codes_of,
+    count_key,
     image_of,
+    item_key,
     label_entries,
     label_partition,
     record_key,
@@ -45,7 +47,7 @@ class Partition(NamedTuple):
 
     @property
     def count_key(self) -> dict[str, Any]:
-        return _item_key((f"COUNTS#{self.shard}", self.label))
+        return count_key(self.label, self.shard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class Table:
         """
         gets: Any = [
             {"Get": self._of_table(Key=key)}
-            for key in (record_key(image_id), *map(_item_key, keys))
+            for key in (record_key(image_id), *(item_key(*each) for each in keys))
         ]
         try:
             answer = self.catalog.client.transact_get_items(TransactItems=gets)
@@ -121,7 +123,7 @@ class Table:
 
     def delete_entry(self, image_id: str, image: Image | None, key: Key) -> None:
         """Delete an entry, while the record is as it was read, or is not there."""
-        self._write_while(image_id, image, {"Delete": self._of_table(Key=_item_key(key))})
+        self._write_while(image_id, image, {"Delete": self._of_table(Key=item_key(*key))})
 
     def set_count(self, partition: Partition, name: str, seen: int, right: int) -> None:
         """Set a count, while it is what was seen. ``name`` is the label as it is written."""
@@ -171,8 +173,3 @@ def _unless_changed() -> Iterator[None]:
         if codes_of(error).isdisjoint((*STALE, *BUSY)):
             raise
         raise StaleRevision("It has changed since it was read.") from error
-
-
-def _item_key(key: Key) -> dict[str, Any]:
-    pk, sk = key
-    return {"pk": {"S": pk}, "sk": {"S": sk}}

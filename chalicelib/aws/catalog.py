@@ -143,8 +143,8 @@ class Catalog:
             if written.get(key) != entry
         ]
         deletes = [
-            {"Delete": {"TableName": self.table, "Key": {"pk": {"S": pk}, "sk": {"S": sk}}}}
-            for pk, sk in sorted(written.keys() - entries.keys())
+            {"Delete": {"TableName": self.table, "Key": item_key(*key)}}
+            for key in sorted(written.keys() - entries.keys())
         ]
         changes = dict.fromkeys(labels.keys() - before.keys(), 1)
         changes |= dict.fromkeys(before.keys() - labels.keys(), -1)
@@ -152,7 +152,7 @@ class Catalog:
             {
                 "Update": {
                     "TableName": self.table,
-                    "Key": _count_key(name, image.image_id),
+                    "Key": count_key(name, _shard_of(image.image_id)),
                     "UpdateExpression": "SET #label = :label ADD #images :change",
                     "ExpressionAttributeNames": {"#label": "label", "#images": "images"},
                     "ExpressionAttributeValues": {
@@ -300,16 +300,20 @@ def codes_of(error: ClientError) -> set[str | None]:
     return {error.response["Error"]["Code"], *(reason.get("Code") for reason in reasons)}
 
 
+def item_key(pk: str, sk: str) -> dict[str, Any]:
+    return {"pk": {"S": pk}, "sk": {"S": sk}}
+
+
 def _bookmark_key(name: str) -> dict[str, Any]:
-    return {"pk": {"S": f"BOOKMARK#{name}"}, "sk": {"S": "POSITION"}}
+    return item_key(f"BOOKMARK#{name}", "POSITION")
 
 
-def _count_key(label: str, image_id: str) -> dict[str, Any]:
-    return {"pk": {"S": f"COUNTS#{_shard_of(image_id)}"}, "sk": {"S": label}}
+def count_key(label: str, shard: int) -> dict[str, Any]:
+    return item_key(f"COUNTS#{shard}", label)
 
 
 def record_key(image_id: str) -> dict[str, Any]:
-    return {"pk": {"S": f"IMAGE#{image_id}"}, "sk": {"S": "RECORD"}}
+    return item_key(f"IMAGE#{image_id}", "RECORD")
 
 
 def _record_of(image: Image) -> dict[str, Any]:

@@ -181,7 +181,7 @@ class Renditions:
             key
             for prefix in self._prefixes()
             for key in self.listing(f"{prefix}{image.image_id}/")
-            if key not in named and _attempt_of(key) in range(1, over + 1)
+            if key not in named and attempt_of(key) in range(1, over + 1)
         )
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -218,7 +218,7 @@ class Renditions:
         )
 
 
-def _attempt_of(key: str) -> int:
+def attempt_of(key: str) -> int:
     """The attempt that stored a rendition; 0 where it is none of ours."""
     attempt = key.split("/")[2]
     return int(attempt) if attempt.isdecimal() else 0

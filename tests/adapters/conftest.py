@@ -10,6 +10,7 @@ from botocore.awsrequest import AWSResponse
 
 from chalicelib.aws.catalog import Catalog
 from localcloud.cloud import LocalCloud
+from tests.tables import create_table_like
 
 NUMBERS = count(1)
 
@@ -27,18 +28,8 @@ def client_of(cloud: LocalCloud) -> Callable[[str], Any]:
 def table(cloud: LocalCloud, client_of: Callable[[str], Any]) -> Iterator[str]:
     """A fresh table with the keys and indexes of the template's."""
     dynamodb = client_of("dynamodb")
-    made = dynamodb.describe_table(TableName=cloud.outputs["TableName"])["Table"]
     name = f"adapters-{next(NUMBERS)}"
-    dynamodb.create_table(
-        TableName=name,
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=made["AttributeDefinitions"],
-        KeySchema=made["KeySchema"],
-        GlobalSecondaryIndexes=[
-            {name: index[name] for name in ("IndexName", "KeySchema", "Projection")}
-            for index in made["GlobalSecondaryIndexes"]
-        ],
-    )
+    create_table_like(dynamodb, cloud.outputs["TableName"], name)
     yield name
     dynamodb.delete_table(TableName=name)
 

@@ -36,6 +36,7 @@ from localcloud.cloud import REGION, LocalCloud
 from localcloud.demo import sample_photos
 from tests.chaos.actors import Actor, Call, Faults, Inline, Killed, answer_with
 from tests.pictures import photo, saved
+from tests.tables import create_table_like
 
 SERVICES = ("s3", "sqs", "dynamodb", "sns", "rekognition")
 MAX_RECEIVES = 5
@@ -93,6 +94,7 @@ class Clients:
 
     def __init__(self, cloud: LocalCloud) -> None:
         self.raw = {service: cloud.client(service) for service in SERVICES}
+        self.table = cloud.outputs["TableName"]
         self.watched = {
             attempts: {service: self._watched(cloud, service, attempts) for service in SERVICES}
             for attempts in (1, 2)
@@ -173,7 +175,7 @@ class World:
             Bucket=self.uploads_bucket, VersioningConfiguration={"Status": "Enabled"}
         )
         self.table = name
-        self._make_table()
+        create_table_like(self.raw["dynamodb"], self.clients.table, name)
         self.dead_letters = self._make_queue(f"{name}-dead")
         redrive = {
             "deadLetterTargetArn": self._arn_of(self.dead_letters),
@@ -206,30 +208,6 @@ class World:
                 "RENDITIONS": "thumbnail 48x48 cover, small 100x75 prefix=processed",
                 "MIN_CONFIDENCE": "50",
             }
-        )
-
-    def _make_table(self) -> None:
-        keys = {
-            "listing": "listed_at",
-            "listing_by_status": "listed_at",
-            "unsettled": "updated_at",
-        }
-        names = {"pk", "sk", *keys, *keys.values()}
-        self.raw["dynamodb"].create_table(
-            TableName=self.table,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[
-                {"AttributeName": name, "AttributeType": "S"} for name in sorted(names)
-            ],
-            KeySchema=_schema("pk", "sk"),
-            GlobalSecondaryIndexes=[
-                {
-                    "IndexName": index,
-                    "KeySchema": _schema(index, sort),
-                    "Projection": {"ProjectionType": "KEYS_ONLY"},
-                }
-                for index, sort in keys.items()
-            ],
         )
 
     def _make_queue(self, name: str, **attributes: str) -> str:
@@ -698,13 +676,6 @@ class World:
         pages = self.raw["dynamodb"].get_paginator("scan").paginate(TableName=self.table)
         for page in pages:
             yield from page["Items"]
-
-
-def _schema(partition: str, sort: str) -> list[dict[str, str]]:
-    return [
-        {"AttributeName": partition, "KeyType": "HASH"},
-        {"AttributeName": sort, "KeyType": "RANGE"},
-    ]
 
 
 def _quoted(key: str) -> str:

@@ -8,8 +8,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,19 +19,9 @@ from chalicelib.model import Image, ImageStatus, Original, image_id_of
 from infrastructure.stage import PROJECT
 from localcloud.cloud import LocalCloud
 from tests.pictures import photo, saved
+from tests.waiting import TIMEOUT_S, eventually
 
-TIMEOUT_S = 30
 FUNCTION = "image-pipeline-local-{}"
-
-
-def eventually(condition: Callable[[], Any]) -> Any:
-    """The first true value of a condition; fails when there is none in time."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.05)
-    pytest.fail(f"not so within {TIMEOUT_S} s")
 
 
 def infrastructure(cloud: LocalCloud, *words: str) -> subprocess.CompletedProcess[str]:

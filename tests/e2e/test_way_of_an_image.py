@@ -1,8 +1,6 @@
 """Through the running local cloud, each triggered function under its own role."""
 
 import json
-import time
-from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 from urllib.error import HTTPError
@@ -15,8 +13,7 @@ from PIL import Image
 from chalicelib.model import image_id_of
 from localcloud.cloud import INBOX, LocalCloud
 from tests.pictures import photo, saved
-
-TIMEOUT_S = 30
+from tests.waiting import TIMEOUT_S, eventually
 
 
 @pytest.fixture
@@ -44,16 +41,6 @@ class Api:
 @pytest.fixture
 def api(cloud: LocalCloud) -> Api:
     return Api(cloud.api_url)
-
-
-def eventually(condition: Callable[[], Any]) -> Any:
-    """The first true value of a condition; fails when there is none in time."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.05)
-    pytest.fail(f"not so within {TIMEOUT_S} s")
 
 
 def final(api: Api, key: str) -> Any:
