@@ -24,15 +24,9 @@ from chalicelib.config import UPLOADS_PREFIX
 from chalicelib.errors import ImageNotFound
 from chalicelib.messages import Recheck
 from chalicelib.model import Image, ImageStatus, Original
+from chalicelib.prices import cost_usd
 from chalicelib.services import Services
 from infrastructure.stage import services_of
-
-RECOGNITION_USD = 1.00
-REST_USD = 0.070
-"""List prices of us-east-1 for 1,000 images: Rekognition, and S3, DynamoDB, SQS and SNS together.
-
-README.md, "Costs", has them one by one.
-"""
 
 T = TypeVar("T")
 
@@ -110,12 +104,6 @@ def classified(prefix: str, services: Services) -> Iterator[tuple[Original, Grou
             for original in batch:
                 image = records.get(original.image_id)
                 yield original, group_of(original, image, services.recipe.version)
-
-
-def cost_usd(images: int, *, image_properties: bool) -> float:
-    """What processing so many images costs in calls; IMAGE_PROPERTIES is billed as a second one."""
-    recognition = RECOGNITION_USD * (2 if image_properties else 1)
-    return images / 1000 * (recognition + REST_USD)
 
 
 # ── enqueueing ───────────────────────────────────────────────────────────────────────────────────
