@@ -136,6 +136,7 @@ def _setting(parse: Callable[[str], Any], about: str, default: Any = MISSING) ->
 class Settings:
     """The variables of a stage. ``docs/settings.md`` lists the same; a test holds them together."""
 
+    stage: str = _setting(str, "Name of the stage, which its metrics are told apart by.")
     uploads_bucket: str = _setting(str, "Bucket that originals are uploaded to, under `uploads/`.")
     renditions_bucket: str = _setting(str, "Bucket that renditions are written to.")
     table_name: str = _setting(str, "DynamoDB table of the catalog.")

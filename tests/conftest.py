@@ -8,6 +8,7 @@ import pytest
 # Decorators of app.py read the settings when it is imported. Whatever this machine may do on AWS,
 # tests may not: nothing listens on the discard port.
 os.environ.update(
+    STAGE="test",
     UPLOADS_BUCKET="uploads",
     RENDITIONS_BUCKET="renditions",
     TABLE_NAME="catalog",

@@ -538,6 +538,7 @@ def pictures() -> Iterator[str]:
 def local_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stage that may fetch from this machine."""
     variables = {
+        "STAGE": "test",
         "UPLOADS_BUCKET": "uploads",
         "RENDITIONS_BUCKET": "renditions",
         "TABLE_NAME": "catalog",

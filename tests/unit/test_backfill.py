@@ -19,6 +19,7 @@ from infrastructure.stage import PROJECT
 from tests.fakes import FakeServices
 
 ENVIRON = {
+    "STAGE": "dev",
     "UPLOADS_BUCKET": "uploads",
     "RENDITIONS_BUCKET": "renditions",
     "TABLE_NAME": "catalog",

@@ -16,6 +16,7 @@ from chalicelib.services import Patience, Recipe
 
 SETTINGS = read_settings(
     {
+        "STAGE": "dev",
         "UPLOADS_BUCKET": "originals",
         "RENDITIONS_BUCKET": "derived",
         "TABLE_NAME": "images",

@@ -9,6 +9,7 @@ from chalicelib.errors import SettingsError
 from chalicelib.model import PIPELINE_VERSION, Limits, OutputFormat, RenditionSpec, ResizeMode
 
 STAGE = {
+    "STAGE": "dev",
     "UPLOADS_BUCKET": "originals",
     "RENDITIONS_BUCKET": "derived",
     "TABLE_NAME": "catalog",
