@@ -1,21 +1,27 @@
 """From a stack's outputs to the configuration of a Chalice stage, by their names alone.
 
-``WorkQueueUrl`` becomes the variable ``WORK_QUEUE_URL`` of every function, and ``RoleApiHandler``
-the role of the function ``api_handler``. The local cloud and AWS are configured alike.
+``WorkQueueUrl`` is named like a setting, so it becomes the variable ``WORK_QUEUE_URL`` of every
+function; ``RoleApiHandler`` becomes the role of the function ``api_handler``. Other outputs are for
+whoever deploys. The local cloud and AWS are configured alike.
 """
 
 import json
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from chalice.cli.factory import CLIFactory
+from chalice.config import Config
+
 from chalicelib.bootstrap import Services
-from chalicelib.config import read_settings
+from chalicelib.config import Settings, read_settings
 
 PROJECT = Path(__file__).resolve().parent.parent
 TEMPLATE = PROJECT / "infrastructure" / "resources.yaml"
+PARAMETERS = PROJECT / "infrastructure" / "parameters.json"
 CONFIG = PROJECT / ".chalice" / "config.json"
 
 
@@ -26,9 +32,12 @@ def stack_name(stage: str) -> str:
 def stage_config(outputs: Mapping[str, str]) -> dict[str, Any]:
     """What a stack's outputs say to Chalice: variables for all functions, a role for each."""
     roles = {name: value for name, value in outputs.items() if name.startswith("Role")}
+    settings = {setting.name for setting in fields(Settings)}
     return {
         "environment_variables": {
-            _snake_case(name).upper(): value for name, value in outputs.items() if name not in roles
+            _snake_case(name).upper(): value
+            for name, value in outputs.items()
+            if _snake_case(name) in settings
         },
         "lambda_functions": {
             _snake_case(name.removeprefix("Role")): {"iam_role_arn": role}
@@ -40,10 +49,12 @@ def stage_config(outputs: Mapping[str, str]) -> dict[str, Any]:
 def configure(config: Mapping[str, Any], stage: str, outputs: Mapping[str, str]) -> dict[str, Any]:
     """A Chalice configuration (``.chalice/config.json``) with a stage's outputs worked in.
 
-    What the stage says of itself, beside these variables and roles, stays as it is.
+    What the stage says of itself, beside these variables and roles, stays as it is. Its API is
+    published under the stage's name unless it says otherwise: in the metrics of API Gateway nothing
+    else tells the stages of an account apart.
     """
     stages = dict(config.get("stages", {}))
-    here = dict(stages.get(stage, {}))
+    here = {"api_gateway_stage": stage} | stages.get(stage, {})
     from_stack = stage_config(outputs)
     here["environment_variables"] = (
         here.get("environment_variables", {}) | from_stack["environment_variables"]
@@ -61,9 +72,22 @@ def services_of(stage: str) -> Services:
     What the stage does not say of itself is taken from the environment, as ``make run`` writes it
     into a file. Raises SettingsError that names what is missing.
     """
-    stages = json.loads(CONFIG.read_text()).get("stages", {})
-    here = stages.get(stage, {}).get("environment_variables", {})
-    return Services(read_settings(os.environ | here))
+    return Services(read_settings(os.environ | variables_of(stage)))
+
+
+def variables_of(stage: str) -> dict[str, str]:
+    """The environment variables that ``.chalice/config.json`` gives a stage's functions."""
+    config = json.loads(CONFIG.read_text())
+    variables: dict[str, str] = {
+        **config.get("environment_variables", {}),
+        **config.get("stages", {}).get(stage, {}).get("environment_variables", {}),
+    }
+    return variables
+
+
+def chalice_config(stage: str) -> Config:
+    """The project's configuration as Chalice reads it. The app is loaded when it is asked for."""
+    return CLIFactory(str(PROJECT), environ=os.environ).create_config_obj(stage)
 
 
 def _snake_case(name: str) -> str:

@@ -223,7 +223,7 @@ class LocalCloud:
             "StackName": stack_name(STAGE),
             "TemplateBody": TEMPLATE.read_text(),
             "Parameters": [{"ParameterKey": "Stage", "ParameterValue": STAGE}],
-            "Capabilities": ["CAPABILITY_NAMED_IAM"],
+            "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
         }
         step = "stack_create_complete"
         try:

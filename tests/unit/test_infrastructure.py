@@ -1,13 +1,11 @@
 """What the template, the stages and the app promise each other."""
 
 import ast
-import json
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from typing import Any
 
 import pytest
-import yaml
 from chalice.app import ScheduledEventConfig
 
 import app
@@ -15,32 +13,16 @@ from chalicelib.config import UPLOADS_PREFIX, Settings, read_settings
 from chalicelib.sweep import TIME_TO_END
 from chalicelib.worker import TIME_TO_HAND_BACK, TIME_TO_START
 from infrastructure.destinations import asynchronous_functions
-from infrastructure.stage import PROJECT, TEMPLATE, configure, stage_config
+from infrastructure.stage import PROJECT, configure, stage_config
+from tests.template import CONFIG, read_template, timeout_s
 
 DAY = 24 * 60 * 60
 
 
-class Template(yaml.SafeLoader):
-    """YAML with CloudFormation's tags: ``!Ref X`` is {"Ref": X}, ``!Sub X`` {"Fn::Sub": X}."""
-
-
-def _tagged(loader: Template, suffix: str, node: yaml.Node) -> dict[str, Any]:
-    name = suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}"
-    if isinstance(node, yaml.ScalarNode):
-        return {name: loader.construct_scalar(node)}
-    if isinstance(node, yaml.SequenceNode):
-        return {name: loader.construct_sequence(node, deep=True)}
-    assert isinstance(node, yaml.MappingNode)
-    return {name: loader.construct_mapping(node, deep=True)}
-
-
-Template.add_multi_constructor("!", _tagged)
-
-TEMPLATE_DATA: dict[str, Any] = yaml.load(TEMPLATE.read_text(), Template)  # noqa: S506 - it is safe
+TEMPLATE_DATA = read_template()
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE_DATA["Resources"]
 OUTPUTS: dict[str, Any] = TEMPLATE_DATA["Outputs"]
 PARAMETERS: dict[str, dict[str, Any]] = TEMPLATE_DATA["Parameters"]
-CONFIG: dict[str, Any] = json.loads((PROJECT / ".chalice" / "config.json").read_text())
 
 
 def of_type(kind: str) -> dict[str, dict[str, Any]]:
@@ -107,17 +89,6 @@ def functions() -> set[str]:
 
 
 # ── queues ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def timeout_s(function: str, stage: str) -> int:
-    """The Lambda timeout of a function in a stage, as Chalice resolves it."""
-    scopes = (
-        CONFIG["stages"][stage].get("lambda_functions", {}).get(function, {}),
-        CONFIG["stages"][stage],
-        CONFIG.get("lambda_functions", {}).get(function, {}),
-        CONFIG,
-    )
-    return int(next(scope["lambda_timeout"] for scope in scopes if "lambda_timeout" in scope))
 
 
 @pytest.mark.parametrize("stage", CONFIG["stages"])
@@ -270,13 +241,6 @@ def test_every_variable_without_a_default_is_an_output() -> None:
     assert {setting.name.upper() for setting in required()} <= given.keys()
 
 
-def test_every_output_is_a_setting_or_a_role() -> None:
-    """An output that nobody reads is a mistyped one."""
-    given = stage_config(dict.fromkeys(OUTPUTS, ""))["environment_variables"]
-
-    assert given.keys() <= {setting.name.upper() for setting in fields(Settings)}
-
-
 def test_every_function_has_a_role_and_every_role_a_function() -> None:
     """Each function of the app runs under a role of its own, and none is left over."""
     assert "sweep" in functions()
@@ -367,27 +331,7 @@ def test_nothing_is_triggered_by_what_the_pipeline_writes() -> None:
     assert events == ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]
 
 
-def test_what_holds_pictures_outlives_the_stack() -> None:
-    """Deleting the stack deletes no picture, no catalog and no dead letter."""
-    kinds = {"AWS::S3::Bucket", "AWS::DynamoDB::Table"}
-    for name, resource in RESOURCES.items():
-        if resource["Type"] in kinds or name == "DeadLetterQueue":
-            assert resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Retain", name
-
-
 # ── roles ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_only_rekognition_is_allowed_on_everything() -> None:
-    """Rekognition knows no resources for bytes; every other action names what it may touch."""
-    everywhere = [
-        action
-        for _, statement in statements()
-        if "*" in listed(statement["Resource"])
-        for action in listed(statement["Action"])
-    ]
-
-    assert everywhere == ["rekognition:DetectLabels"]
 
 
 def test_no_action_is_a_wildcard() -> None:

@@ -29,11 +29,11 @@ CONFIG: dict[str, Any] = {
     "lambda_functions": {"process_images": {"lambda_timeout": 60}},
     "stages": {
         "dev": {
-            "api_gateway_stage": "api",
+            "api_gateway_stage": "v1",
             "environment_variables": {"MAX_LABELS": "5", "UPLOADS_BUCKET": "of last time"},
             "lambda_functions": {"api_handler": {"lambda_memory_size": 256}},
         },
-        "prod": {"log_retention_in_days": 90},
+        "prod": {"api_gateway_stage": "prod"},
     },
 }
 
@@ -52,12 +52,19 @@ def test_outputs_become_variables_and_roles_by_their_names() -> None:
     }
 
 
+def test_outputs_that_are_no_settings_are_for_whoever_deploys() -> None:
+    """Functions get no variable that nobody reads; Lambda takes 4 KB of them in all."""
+    others = {"DeploymentsBucket": "state", "DashboardName": "pipeline"}
+
+    assert stage_config(OUTPUTS | others) == stage_config(OUTPUTS)
+
+
 def test_stage_keeps_what_it_says_of_itself() -> None:
     """Variables and memory set by hand stay; what the stack knows is as the stack has it now."""
     stage = configure(CONFIG, "dev", OUTPUTS)["stages"]["dev"]
 
     assert stage == {
-        "api_gateway_stage": "api",
+        "api_gateway_stage": "v1",
         "environment_variables": {
             "MAX_LABELS": "5",
             "UPLOADS_BUCKET": "originals",
@@ -87,10 +94,10 @@ def test_other_stages_and_the_input_are_left_alone() -> None:
 
 
 def test_new_stage_needs_no_entry() -> None:
-    """A stage that nobody has written down is made of the stack alone."""
+    """A stage that nobody has written down is made of the stack alone, its API under its name."""
     configured = configure({"version": "2.0"}, "mine", OUTPUTS)
 
-    assert configured["stages"] == {"mine": stage_config(OUTPUTS)}
+    assert configured["stages"] == {"mine": {"api_gateway_stage": "mine"} | stage_config(OUTPUTS)}
 
 
 def test_configuring_twice_changes_nothing_more() -> None:
