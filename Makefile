@@ -30,12 +30,18 @@ chaos: .venv/dev ## a thousand schedules of faults, and a burst with workers kil
 
 check: lint test ## all that CI asks for
 
-lint: .venv/dev ## formatter, linters, types, layers, template
+lint: .venv/dev .venv-checkov/done ## formatter, linters, types, layers, templates
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	.venv/bin/cfn-lint infrastructure/*.yaml
+	@# Checkov does not see what is in a loop, so it gets templates with their loops written out.
+	@rm -rf .venv-checkov/templates && mkdir .venv-checkov/templates
+	@for template in infrastructure/*.yaml; do \
+		$(PY) -m tests.template $$template > .venv-checkov/templates/$$(basename $$template .yaml).json || exit; \
+	done
+	.venv-checkov/bin/checkov --config-file .checkov.yaml
 
 fix: .venv/dev ## what the formatter and the linter can mend by themselves
 	.venv/bin/ruff check --fix .
@@ -58,3 +64,8 @@ clean: ## forget the local cloud's state and all output
 .venv/dev: .venv/local requirements-dev.txt requirements-infrastructure.txt
 	@echo "Installing requirements-dev.txt into .venv …"
 	@$(PIP) -r requirements-dev.txt && touch $@
+
+.venv-checkov/done: .venv/local requirements-checkov.txt
+	@echo "Installing requirements-checkov.txt into .venv-checkov …"
+	@test -x .venv-checkov/bin/python || $(PYTHON) -m venv .venv-checkov
+	@.venv-checkov/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-checkov.txt && touch $@

@@ -80,8 +80,9 @@ def _simplified(node: dict[str, Any], bound: Mapping[str, str], mappings: Mappin
             answer = {"Fn::Sub": text} if "${" in text else text
         case {"Fn::Sub": [text, dict(values)]}:
             texts = {name: value for name, value in values.items() if isinstance(value, str)}
-            assert texts == values, f"{values} is not known before the stack is"
-            answer = {"Fn::Sub": _filled(text, {**bound, **texts})}
+            rest = {name: value for name, value in values.items() if name not in texts}
+            text = _filled(text, {**bound, **texts})
+            answer = {"Fn::Sub": [text, rest] if rest else text}
         case {"Fn::GetAtt": [str(name), str(attribute)]}:
             answer = {"Fn::GetAtt": f"{name}.{attribute}"}
         case {"Fn::FindInMap": [str(name), str(row), str(column)]}:
