@@ -1,6 +1,6 @@
 """Every trigger and every route of the image pipeline. Each hands over to ``chalicelib``."""
 
-import logging
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from chalice.app import (
     SQSEvent,
 )
 
-from chalicelib import pipeline, worker
+from chalicelib import logs, pipeline, worker
 from chalicelib.bootstrap import services, settings
 from chalicelib.config import UPLOADS_PREFIX
 from chalicelib.messages import object_events, work_messages
@@ -25,10 +25,16 @@ from chalicelib.web.problems import problems
 from chalicelib.web.requests import UPLOAD_TYPES, base_of, image_ids_of, query_of, upload_of
 from chalicelib.web.views import accepted, image_view, page_view, status_view
 
-app = Chalice(app_name="image-pipeline")
-app.log.setLevel(logging.INFO)
+logs.configure()
+app = Chalice(app_name="image-pipeline", configure_logs=False)
 app.api.binary_types.extend(UPLOAD_TYPES)
 authorizer = IAMAuthorizer() if settings().api_auth == "iam" else None
+
+
+@app.middleware("all")
+def with_facts(event: Any, get_response: Callable[[Any], Any]) -> Any:
+    with logs.invocation(event):
+        return get_response(event)
 
 
 # ── events ───────────────────────────────────────────────────────────────────────────────────────

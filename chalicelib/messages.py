@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from chalicelib.errors import MalformedMessage
-from chalicelib.model import Image, ImageStatus, Original
+from chalicelib.model import Image, ImageStatus, Original, image_id_of
 from chalicelib.plain import from_plain, to_plain
 
 SEQUENCER_DIGITS = 32
@@ -79,6 +79,12 @@ class Recheck:
 
 Work = Original | Recheck
 """What a message of the work queue asks for: to process a version, or to look at a key."""
+
+
+def facts_of(work: Work) -> dict[str, str]:
+    """What the log says of an image in every line that is about it."""
+    facts = {"image_id": image_id_of(work.key), "key": work.key}
+    return facts | ({"version_id": work.version_id} if isinstance(work, Original) else {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ from chalicelib.errors import (
     OutOfTime,
     TookTooLong,
 )
-from chalicelib.messages import Recheck, WorkMessage
+from chalicelib.logs import bound, carried
+from chalicelib.messages import Recheck, WorkMessage, facts_of
 from chalicelib.services import Services
 
 P = ParamSpec("P")
@@ -59,7 +60,7 @@ def process_batch(
     turns = [SlotTurn(slots) for _ in messages]
     pool = ThreadPoolExecutor(len(messages))
     work = [
-        pool.submit(_process, message, end, turn, services)
+        pool.submit(carried(_process), message, end, turn, services)
         for message, turn in zip(messages, turns, strict=True)
     ]
     wait(work, timeout=max(0.0, (time_left - TIME_TO_HAND_BACK).total_seconds()))
@@ -172,15 +173,23 @@ class SlotTurn:
 
 def _process(message: WorkMessage, end: datetime, turn: SlotTurn, services: Services) -> None:
     try:
-        work = message.work
-        if isinstance(work, Recheck):
-            image = pipeline.recheck(work.key, services)
-            if image is None or image.status.is_final:
-                return
-            work = image.original
-        pipeline.process(work, end, turn, services)
+        with bound(**_facts(message)):
+            work = message.work
+            if isinstance(work, Recheck):
+                image = pipeline.recheck(work.key, services)
+                if image is None or image.status.is_final:
+                    return
+                work = image.original
+            pipeline.process(work, end, turn, services)
     finally:
         turn.leave()
+
+
+def _facts(message: WorkMessage) -> dict[str, str]:
+    facts = {"message_id": message.message_id}
+    with suppress(MalformedMessage):  # then there is no image that it is about
+        facts |= facts_of(message.work)
+    return facts
 
 
 def _hand_back(
@@ -194,10 +203,11 @@ def _hand_back(
     delays: dict[WorkMessage, int] = {}
     last: dict[WorkMessage, BaseException] = {}
     for message, error in failures.items():
-        if isinstance(error, NotNow):
-            logger.warning("message %s comes back: %s", message.message_id, error)
-        else:
-            logger.error("message %s failed", message.message_id, exc_info=error)
+        with bound(**_facts(message)):
+            if isinstance(error, NotNow):
+                logger.warning("message %s comes back: %s", message.message_id, error)
+            else:
+                logger.error("message %s failed", message.message_id, exc_info=error)
         if message.receive_count >= services.patience.max_receives:
             last[message] = error
         else:
@@ -208,7 +218,8 @@ def _hand_back(
             wait_s = delay_s(message.receive_count, error, end, services)
             _logged(services.queue.postpone, message, min(wait_s, MAX_POSTPONE_S))
         else:
-            _logged(_give_up, message, error, end, services)
+            with bound(**_facts(message)):
+                _logged(_give_up, message, error, end, services)
             # The next receive moves it to the dead-letter queue.
             _logged(services.queue.hand_back, {message: 0})
 
