@@ -22,6 +22,7 @@ from chalicelib.aws.storage import Renditions, Uploads
 from chalicelib.config import Settings, read_settings
 from chalicelib.pipeline import utc_now
 from chalicelib.services import Patience, Recipe
+from chalicelib.telemetry import Telemetry
 
 CONNECT_TIMEOUT_S = 2
 READ_TIMEOUT_S = 7
@@ -68,6 +69,12 @@ class Services:
     @cached_property
     def topic(self) -> Topic:
         return Topic(self._client("sns"), self.settings.topic_arn)
+
+    @cached_property
+    def telemetry(self) -> Telemetry:
+        return Telemetry(
+            self.settings.stage, os.environ, image_properties=self.settings.image_properties
+        )
 
     @cached_property
     def recipe(self) -> Recipe:

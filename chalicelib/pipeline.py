@@ -23,11 +23,13 @@ from chalicelib.errors import (
     StaleRevision,
     reason_of,
 )
+from chalicelib.logs import carried
 from chalicelib.messages import (
     ObjectEvent,
     Recheck,
     Work,
     announcement_of,
+    facts_of,
     printable,
     timestamp,
 )
@@ -39,9 +41,10 @@ from chalicelib.model import (
     Original,
     Page,
     Query,
+    Recognition,
     image_id_of,
 )
-from chalicelib.services import Services
+from chalicelib.services import Journey, Services
 
 logger = logging.getLogger("image-pipeline")
 
@@ -178,7 +181,7 @@ def _follow(image: Image, is_ours: bool, services: Services) -> None:  # noqa: F
     """
     if image.status is ImageStatus.QUEUED:
         services.queue.send([image.original])
-        logger.info("%s %s %s", image.status, image.image_id, printable(image.original.key))
+        _log_status(image)
     elif is_ours:
         _settle(image, services)
     elif image.status is ImageStatus.DELETED:
@@ -242,22 +245,25 @@ def process(original: Original, lease_until: datetime, turn: Turn, services: Ser
     """
     known = services.catalog.get(original.image_id)
     turn.begin(alone=known is not None and known.lost > 0)  # it may be what workers died of
-    image, is_ours = _claim(original, known, lease_until, services)
-    is_overtaken = not _is_of(original, image)
-    if is_ours and image.status is ImageStatus.PROCESSING:
-        try:
-            finished = _finish(image, turn, services)
-            image, is_ours = _conclude(image, finished, services)
-        except Exception:
-            _release(image, services)
-            raise
-        is_overtaken = not is_ours
-    turn.end()
-    if is_overtaken:
-        # What this worker has stored, or one that died at it, is nobody's.
-        services.renditions.tidy(image)
-    elif is_ours:
-        _settle(image, services)
+    with services.telemetry.journey(original) as journey:
+        image, is_ours = _claim(original, known, lease_until, services)
+        is_overtaken = not _is_of(original, image)
+        if is_ours and image.status is ImageStatus.PROCESSING:
+            try:
+                finished = _finish(image, turn, journey, services)
+                with journey.step("record"):
+                    image, is_ours = _conclude(image, finished, journey, services)
+            except Exception:
+                _release(image, services)
+                raise
+            is_overtaken = not is_ours
+        turn.end()
+        if is_overtaken:
+            # What this worker has stored, or one that died at it, is nobody's.
+            services.renditions.tidy(image)
+        elif is_ours:
+            with journey.step("announce"):
+                _settle(image, services)
 
 
 def _claim(
@@ -295,7 +301,9 @@ def _is_at_work(image: Image, services: Services) -> bool:
     return (image.lease_until or "") > timestamp(services.clock())
 
 
-def _conclude(image: Image, finished: Image, services: Services) -> tuple[Image, bool]:
+def _conclude(
+    image: Image, finished: Image, journey: Journey, services: Services
+) -> tuple[Image, bool]:
     """The result and True, recorded and leased to be settled; or what is recorded in its place.
 
     Raises LeaseHeld where this worker was so slow that another one has taken the image on.
@@ -312,7 +320,7 @@ def _conclude(image: Image, finished: Image, services: Services) -> tuple[Image,
             raise LeaseHeld(f"{now.original.key} is another worker's now.", until)
         return _leased_to_settle(replace(finished, original=now.original), services)
 
-    return _update(image.image_id, record, services, known=image)
+    return _update(image.image_id, record, services, known=image, journey=journey)
 
 
 def _release(image: Image, services: Services) -> None:
@@ -331,7 +339,7 @@ def _release(image: Image, services: Services) -> None:
         logger.warning("%s keeps its lease", image.image_id, exc_info=True)
 
 
-def _finish(image: Image, turn: Turn, services: Services) -> Image:
+def _finish(image: Image, turn: Turn, journey: Journey, services: Services) -> Image:
     """The image in its final status, its renditions stored. Permanent failures end here."""
     over = replace(
         _queued(image.original, image, services),
@@ -339,7 +347,7 @@ def _finish(image: Image, turn: Turn, services: Services) -> Image:
         pipeline_version=services.recipe.version,
     )
     try:
-        return _complete(over, turn, services)
+        return _complete(over, turn, journey, services)
     except PermanentError as error:
         failure = Failure(error.code, _sentence(str(error)))
         return replace(over, status=ImageStatus.FAILED, failure=failure)
@@ -347,7 +355,7 @@ def _finish(image: Image, turn: Turn, services: Services) -> Image:
         return replace(over, status=ImageStatus.DELETED)
 
 
-def _complete(image: Image, turn: Turn, services: Services) -> Image:
+def _complete(image: Image, turn: Turn, journey: Journey, services: Services) -> Image:
     """The image, completed.
 
     Rekognition looks at the proxy while the renditions are encoded and travel to S3.
@@ -356,32 +364,45 @@ def _complete(image: Image, turn: Turn, services: Services) -> Image:
     from chalicelib import imaging  # noqa: PLC0415
 
     recipe = services.recipe
+
+    def recognize(proxy: bytes) -> Recognition:
+        with journey.step("recognise"):
+            return services.recognizer.recognize(proxy)
+
     with ThreadPoolExecutor(max_workers=len(recipe.specs) + 1) as pool:
-        body = services.uploads.get(image.original, recipe.limits.max_bytes)
-        description = imaging.inspect(body, recipe.limits, keep_gps=recipe.keep_gps)
-        prepared = imaging.prepare(body, recipe.specs, recipe.limits, background=recipe.background)
+        with journey.step("fetch"):
+            body = services.uploads.get(image.original, recipe.limits.max_bytes)
+        with journey.step("inspect"):
+            description = imaging.inspect(body, recipe.limits, keep_gps=recipe.keep_gps)
+        with journey.step("prepare"):
+            prepared = imaging.prepare(
+                body, recipe.specs, recipe.limits, background=recipe.background
+            )
         del body  # up to max_bytes, and its pixels are there
-        recognition = pool.submit(services.recognizer.recognize, prepared.proxy)
+        recognition = pool.submit(carried(recognize), prepared.proxy)
         turn.give_way(prepared.pixels)
-        rendered = prepared.render()
+        with journey.step("render"):
+            rendered = prepared.render()
         del prepared
         turn.end()
-        renditions = [
-            pool.submit(
-                services.renditions.put,
-                image,
-                rendition,
-                imaging.content_type(rendition.format),
-                imaging.extension(rendition.format),
-            )
-            for rendition in rendered.renditions
-        ]
+        with journey.step("store"):
+            stored = [
+                pool.submit(
+                    carried(services.renditions.put),
+                    image,
+                    rendition,
+                    imaging.content_type(rendition.format),
+                    imaging.extension(rendition.format),
+                )
+                for rendition in rendered.renditions
+            ]
+            renditions = tuple(rendition.result() for rendition in stored)
     return replace(
         image,
         status=ImageStatus.COMPLETED,
         description=replace(description, notes=description.notes + rendered.notes),
         fingerprint=rendered.fingerprint,
-        renditions=tuple(rendition.result() for rendition in renditions),
+        renditions=renditions,
         recognition=recognition.result(),
     )
 
@@ -399,7 +420,7 @@ def _settle(image: Image, services: Services) -> None:
     except Exception:
         _release(image, services)
         raise
-    logger.info("%s %s %s", image.status, image.image_id, printable(image.original.key))
+    _log_status(image)
 
     def mark(now: Image | None) -> Image | None:
         if now is None or (now.status, now.attempt) != (image.status, image.attempt):
@@ -517,12 +538,13 @@ def _update(
     change: Callable[[Image | None], Image | None],
     services: Services,
     known: Image | None = None,
+    journey: Journey | None = None,
 ) -> tuple[Image, bool]:
     """Apply a change to the record as it is now, however often somebody else is faster.
 
     ``change`` gives the new record, or None to leave it. Gives what is recorded then, and whether
-    its lease was taken by this. ``known`` is the record as it was last seen, if it was. Raises
-    ImageNotFound where nothing is.
+    its lease was taken by this. ``known`` is the record as it was last seen, if it was; ``journey``
+    the attempt that may conclude the image. Raises ImageNotFound where nothing is.
     """
     while True:
         image = known or services.catalog.get(image_id)
@@ -535,7 +557,14 @@ def _update(
         changed = replace(changed, updated_at=timestamp(services.clock()))
         with suppress(StaleRevision):
             saved = services.catalog.save(changed, previous=image)
+            if saved.status.is_final and (image is None or saved.status is not image.status):
+                (journey or services.telemetry).concluded(saved)
             return saved, bool(saved.lease_until) and not _is_same_lease(saved, image)
+
+
+def _log_status(image: Image) -> None:
+    facts = facts_of(image.original)
+    logger.info("%s %s", image.status, printable(image.original.key), extra=facts)
 
 
 def _is_folder(original: Original) -> bool:

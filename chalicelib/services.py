@@ -1,9 +1,10 @@
 """What the use cases work with: the services as they need them, whoever provides them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 from chalicelib.messages import Announcement, Work, WorkMessage
 from chalicelib.model import (
@@ -63,6 +64,26 @@ class Topic(Protocol):
     def publish(self, announcement: Announcement) -> None: ...
 
 
+Step = Literal[
+    "fetch", "inspect", "prepare", "recognise", "render", "store", "record", "announce", "total"
+]
+"""What an attempt at an image consists of, and the whole of it."""
+
+
+class Journey(Protocol):
+    """One attempt at an image, for those who watch. Nothing that it does can fail."""
+
+    def step(self, name: Step) -> AbstractContextManager[None]: ...
+    def concluded(self, image: Image) -> None: ...
+
+
+class Telemetry(Protocol):
+    """``concluded`` is told once of every final status, by whoever has recorded it."""
+
+    def journey(self, original: Original) -> AbstractContextManager[Journey]: ...
+    def concluded(self, image: Image) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """What is made of an original, and what an original may be.
@@ -105,6 +126,8 @@ class Services(Protocol):
     def recognizer(self) -> Recognizer: ...
     @property
     def topic(self) -> Topic: ...
+    @property
+    def telemetry(self) -> Telemetry: ...
     @property
     def recipe(self) -> Recipe: ...
     @property

@@ -7,6 +7,7 @@ actors meet at any point, breaks one call, or ends a worker between two steps (`
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -38,7 +39,7 @@ from chalicelib.model import (
     ResizeMode,
     digest,
 )
-from chalicelib.services import Patience, Recipe
+from chalicelib.services import Patience, Recipe, Step
 
 Action = BaseException | Callable[[], object]
 NUMBERS = count(1)
@@ -389,6 +390,40 @@ class FakeTopic(Scripted):
         return [announcement.attributes["status"] for announcement in self.published]
 
 
+class FakeJourney:
+    """``steps`` are those that ended well, in the order in which they ended."""
+
+    def __init__(self, concluded: Callable[[Image], None]) -> None:
+        self.steps: list[Step] = []
+        self.concluded = concluded
+
+    @contextmanager
+    def step(self, name: Step) -> Iterator[None]:
+        yield
+        self.steps.append(name)
+
+
+class FakeTelemetry:
+    """Keeps every attempt, and every image that was told to be concluded, as it was recorded."""
+
+    def __init__(self) -> None:
+        self.journeys: list[FakeJourney] = []
+        self.conclusions: list[Image] = []
+
+    @contextmanager
+    def journey(self, original: Original) -> Iterator[FakeJourney]:  # noqa: ARG002
+        journey = FakeJourney(self.concluded)
+        self.journeys.append(journey)
+        yield journey
+
+    def concluded(self, image: Image) -> None:
+        self.conclusions.append(image)
+
+    @property
+    def statuses(self) -> list[ImageStatus]:
+        return [image.status for image in self.conclusions]
+
+
 class Alone:
     """The turn of an image that nobody else waits for."""
 
@@ -412,6 +447,7 @@ class FakeServices:
     catalog: FakeCatalog = field(default_factory=FakeCatalog)
     recognizer: FakeRecognizer = field(default_factory=FakeRecognizer)
     topic: FakeTopic = field(default_factory=FakeTopic)
+    telemetry: FakeTelemetry = field(default_factory=FakeTelemetry)
     recipe: Recipe = RECIPE
     patience: Patience = PATIENCE
     uploads: FakeUploads = field(init=False)

@@ -32,9 +32,11 @@ from chalicelib.errors import BatchFailed, PermanentError, PipelineError
 from chalicelib.messages import decode_work, timestamp
 from chalicelib.model import Image, ImageStatus, Query, image_id_of
 from infrastructure.dead_letters import DeadLetterQueue, diagnosed, redrive
-from localcloud.cloud import REGION, LocalCloud
+from localcloud.cloud import LocalCloud
 from localcloud.demo import sample_photos
+from localcloud.emulator import REGION
 from tests.chaos.actors import Actor, Call, Faults, Inline, Killed, answer_with
+from tests.fakes import FakeTelemetry
 from tests.pictures import photo, saved
 from tests.tables import create_table_like
 
@@ -160,6 +162,7 @@ class World:
         attempts = 1 if seed % 4 else 2
         self.services._clients.update(clients.watched[attempts])  # noqa: SLF001
         self.services.clock = self.clock  # type: ignore[method-assign]
+        self.services.telemetry = FakeTelemetry()  # type: ignore[assignment]
         self.raw_services = Services(self.settings)
         self.raw_services._clients.update(clients.raw)  # noqa: SLF001
         self.http = Client(app.app).http
@@ -199,6 +202,7 @@ class World:
         )
         self.settings = read_settings(
             {
+                "STAGE": "chaos",
                 "UPLOADS_BUCKET": self.uploads_bucket,
                 "RENDITIONS_BUCKET": self.renditions_bucket,
                 "TABLE_NAME": self.table,

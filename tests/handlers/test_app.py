@@ -3,27 +3,33 @@
 import base64
 import importlib.util
 import json
+import logging
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import StringIO
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from chalice.app import Chalice, IAMAuthorizer
+from chalice.local import LambdaContext
 from chalice.test import Client, HTTPResponse
 
 import app
-from chalicelib import pipeline
+from chalicelib import logs, pipeline
 from chalicelib.bootstrap import settings
 from chalicelib.config import read_settings
 from chalicelib.errors import BatchFailed, LeaseHeld, MalformedMessage, StaleRevision
 from chalicelib.messages import ObjectChange, ObjectEvent, Recheck, encode_work
 from chalicelib.model import RETRIES_EXHAUSTED, Failure, Image, ImageStatus, image_id_of
+from chalicelib.telemetry import Telemetry
+from tests.emf import metrics_of
 from tests.fakes import Alone, FakeServices, Outage, s3_record
 from tests.pictures import photo, saved
 
@@ -1061,3 +1067,64 @@ def test_outage_of_the_list_is_a_problem_too(
     monkeypatch.setattr(services.catalog, "newest", down)
 
     assert_problem(get("/images"), 500, "internal_error")
+
+
+# ── what is told ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def stdout(services: FakeServices) -> Iterator[StringIO]:
+    """The stdout of the functions, which tell their metrics as on AWS."""
+    root, out = logging.getLogger(), StringIO()
+    before = root.handlers[:]
+    services.telemetry = Telemetry("test", {}, image_properties=False)  # type: ignore[assignment]
+    with redirect_stdout(out):
+        logs.configure()
+        yield out
+    root.handlers[:] = before
+
+
+def test_image_is_told_in_lines_of_json(
+    services: FakeServices, stdout: StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Upload and processing: logs and metrics, each saying of which image and invocation."""
+    created = services.uploads.upload("uploads/cat.jpg", PICTURE)
+    with redirect_stdout(stdout):  # pytest has its own from here on
+        CLIENT.lambda_.invoke("handle_upload", {"Records": [s3_record(created)]})
+        queued = CLIENT.events.generate_sqs_event([encode_work(created.original)])
+        # Its three seconds are too few to begin anything with.
+        monkeypatch.setattr(LambdaContext, "get_remaining_time_in_millis", lambda _: 60_000)
+        CLIENT.lambda_.invoke("process_images", queued)
+
+    lines = stdout.getvalue().splitlines()
+    told = [json.loads(line) for line in lines]
+    assert {line["image_id"] for line in told} == {created.original.image_id}
+    assert {line["key"] for line in told} == {"uploads/cat.jpg"}
+    assert {line["version_id"] for line in told} == {created.original.version_id}
+    assert [line["function"] for line in told] == ["handle_upload", *["process_images"] * 2]
+    assert len({line["request_id"] for line in told}) == 2
+    [metrics] = [metrics_of(line) for line in lines if "_aws" in line]
+    assert metrics[("Stage",)]["ImagesCompleted"] == (1, "Count")
+    assert [line["message"] for line in told if "message" in line] == [
+        "QUEUED uploads/cat.jpg",
+        "COMPLETED uploads/cat.jpg",
+    ]
+
+
+def test_exceptions_that_chalice_logs_are_told_alike(
+    stdout: StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a view without ``problems`` too: one line of JSON, once, with its request, redacted."""
+
+    def down(**_: object) -> None:
+        raise Outage("no answer of https://x.example/?X-Amz-Signature=5EC4E7")
+
+    route = app.app.routes["/images/{image_id}"]["GET"]
+    monkeypatch.setattr(route, "view_function", down)
+    with redirect_stdout(stdout):
+        assert get("/images/some").status_code == 500
+
+    [line] = [json.loads(line) for line in stdout.getvalue().splitlines()]
+    assert line["exception"]["type"] == "Outage"
+    assert line["request_id"]
+    assert "5EC4E7" not in stdout.getvalue()
