@@ -1,18 +1,24 @@
 """``make run``: the cloud stays up, its functions' logs on the screen, until Ctrl-C."""
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from botocore.exceptions import BotoCoreError
 
 from infrastructure.stage import PROJECT
-from localcloud.cloud import CloudFailed, LocalCloud, Ports
+from localcloud.cloud import LocalCloud, Ports
+from localcloud.emulator import CloudFailed
 
 DEFAULT_PORTS = Ports(api=8000, cloud=4566)
 POLL_S = 0.5
 NOISE = ("START RequestId", "END RequestId", "REPORT RequestId", "INIT_START")
+
+KEY_FACTS = ("key", "image_id", "message_id", "request_id")
+"""What is shown of a line behind its message, where it is known."""
 
 WELCOME = """
 The page          {api}/
@@ -96,8 +102,31 @@ def _logs(cloud: LocalCloud) -> Iterator[list[str]]:
                 if entry in seen or event["message"].startswith(NOISE):
                     continue
                 seen.add(entry)
-                lines.append((event["timestamp"], f"{function}  {event['message'].rstrip()}"))
+                lines.append((event["timestamp"], f"{function}  {readable(event['message'])}"))
         yield [line for _, line in sorted(lines)]
+
+
+def readable(line: str) -> str:
+    """A line of a function's log for people: its level, what it says, and the key facts.
+
+    What is no JSON stays as it is, such as what Lambda says itself.
+    """
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return line.rstrip()
+    if not isinstance(fields, dict):
+        return line.rstrip()
+    said = _metrics(fields) if "_aws" in fields else fields.get("message", "")
+    facts = [f"{name}={fields[name]}" for name in KEY_FACTS if name in fields]
+    shown = "  ".join([f"{fields.get('level', 'METRICS'):<7}", said, *facts])
+    traceback = fields.get("exception", {}).get("traceback", "")
+    return f"{shown}\n{traceback}".rstrip()
+
+
+def _metrics(fields: dict[str, Any]) -> str:
+    directives = fields["_aws"]["CloudWatchMetrics"]
+    return " ".join(f"{each['Name']}={fields[each['Name']]}" for each in directives[0]["Metrics"])
 
 
 def _write_environment(cloud: LocalCloud) -> Path:
