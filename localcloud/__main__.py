@@ -9,7 +9,8 @@ from types import FrameType
 
 from infrastructure.stage import PROJECT
 from localcloud import demo, run
-from localcloud.cloud import CloudFailed, Ports
+from localcloud.cloud import Ports
+from localcloud.emulator import CloudFailed
 from localcloud.processes import PortTaken
 
 

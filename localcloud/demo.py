@@ -14,7 +14,8 @@ from typing import Any
 
 from chalicelib.config import UPLOADS_PREFIX
 from chalicelib.model import image_id_of
-from localcloud.cloud import INBOX, CloudFailed, LocalCloud
+from localcloud.cloud import INBOX, LocalCloud
+from localcloud.emulator import CloudFailed
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png")
 """Real photographs that scikit-image ships: a face, a cat, a cup, a rocket, a motorcycle."""

@@ -1,15 +1,37 @@
-"""``python -m localcloud.ministack``: MiniStack, with SQS's permissions as IAM has them.
+"""``python -m localcloud.ministack``: MiniStack, and what it does not do as AWS does.
 
-IAM knows no action for a batch: ``sqs:SendMessage`` allows SendMessageBatch too, and likewise for
-the others (Amazon SQS developer guide, "API permissions"). MiniStack asks for ``…Batch``.
+- IAM knows no action for a batch of SQS: ``sqs:SendMessage`` allows SendMessageBatch too, and
+  likewise for the others (Amazon SQS developer guide, "API permissions"). MiniStack asks for
+  ``…Batch``.
+- Its API Gateway imports OpenAPI documents for CloudFormation alone, while Chalice calls
+  ImportRestApi for a first deployment and PutRestApi for each further one.
+- Loopback is plain HTTP, which the policies of AWS's buckets and queues refuse: here it counts as
+  TLS.
+
+``CALLS_LOG`` names a file that gets a line of JSON for every call that a role made: who, which
+action, on what, and whether it was allowed.
 """
 
+import json
+import os
+from collections.abc import Mapping
+from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 from ministack.app import main
-from ministack.core import iam_actions
+from ministack.core import iam_actions, iam_evaluator
+from ministack.services import apigateway_v1
+
+Answer = tuple[int, Mapping[str, str], bytes]
 
 operation_action = iam_actions.extract_iam_action
+handle_request = apigateway_v1.handle_request
+evaluate = iam_evaluator.evaluate
+enforce = iam_evaluator.enforce
+condition_key = iam_evaluator._resolve_condition_key  # noqa: SLF001
+
+evaluated: ContextVar[Any] = ContextVar("evaluated", default=None)
 
 
 def iam_action(service: str, *request: Any) -> str | None:
@@ -18,6 +40,82 @@ def iam_action(service: str, *request: Any) -> str | None:
     return action.removesuffix("Batch") if action and service == "sqs" else action
 
 
+# ── importing an API ─────────────────────────────────────────────────────────────────────────────
+
+
+async def handle_api_request(
+    method: str, path: str, headers: Any, body: bytes, query: Mapping[str, Any]
+) -> Answer:
+    """As MiniStack answers, and the two calls that import a whole API."""
+    words = path.strip("/").split("/")
+    if method == "POST" and words == ["restapis"] and "mode" in query:
+        document = json.loads(body)
+        return _described(apigateway_v1._import_rest_api(document, _declared(document)), 201)  # noqa: SLF001
+    if method == "PUT" and words[0] == "restapis" and len(words) == 2:  # noqa: PLR2004
+        return _put(words[1], json.loads(body))
+    answer: Answer = await handle_request(method, path, headers, body, query)
+    return answer
+
+
+def _put(api_id: str, document: Mapping[str, Any]) -> Answer:
+    """Another document in the place of an API's: its id, stages and deployments stay."""
+    v1 = apigateway_v1
+    if api_id not in v1._rest_apis:  # noqa: SLF001
+        return _described(api_id, 404)
+    imported = v1._import_rest_api(document, _declared(document))  # noqa: SLF001
+    v1._rest_apis[api_id].update(v1._rest_apis.pop(imported), id=api_id)  # noqa: SLF001
+    v1._v1_tags.pop(v1._rest_api_arn(imported), None)  # noqa: SLF001
+    for kept in (v1._stages_v1, v1._deployments_v1):  # noqa: SLF001
+        kept.pop(imported)
+    for replaced in (
+        *(v1._resources, v1._authorizers_v1, v1._models),  # noqa: SLF001
+        *(v1._gateway_responses, v1._documentation_parts),  # noqa: SLF001
+    ):
+        replaced[api_id] = replaced.pop(imported)
+    return _described(api_id, 200)
+
+
+def _declared(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {"binaryMediaTypes": document.get("x-amazon-apigateway-binary-media-types", [])}
+
+
+def _described(api_id: str, status: int) -> Answer:
+    _, headers, body = apigateway_v1._get_rest_api(api_id)  # noqa: SLF001
+    return status, headers, body
+
+
+# ── IAM ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def resolve_condition_key(key: str, context: Any) -> Any:
+    return "true" if key.lower() == "aws:securetransport" else condition_key(key, context)
+
+
+def evaluate_and_remember(context: Any, *policies: Any) -> Any:
+    evaluated.set(context)
+    return evaluate(context, *policies)
+
+
+def enforce_and_record(*request: Any, **more: Any) -> Any:
+    evaluated.set(None)
+    refusal = enforce(*request, **more)
+    if (context := evaluated.get()) is not None:
+        call = {
+            "principal": context.principal_arn,
+            "action": context.action,
+            "resource": context.resource_arn,
+            "allowed": refusal is None,
+        }
+        with Path(os.environ["CALLS_LOG"]).open("a") as log:
+            log.write(json.dumps(call) + "\n")
+    return refusal
+
+
 if __name__ == "__main__":
     iam_actions.extract_iam_action = iam_action
+    apigateway_v1.handle_request = handle_api_request
+    iam_evaluator._resolve_condition_key = resolve_condition_key  # noqa: SLF001
+    if "CALLS_LOG" in os.environ:
+        iam_evaluator.evaluate = evaluate_and_remember
+        iam_evaluator.enforce = enforce_and_record
     main()

@@ -23,7 +23,8 @@ from chalicelib.model import (
     Limits,
     Recognition,
 )
-from localcloud.cloud import REGION, LocalCloud
+from localcloud.cloud import LocalCloud
+from localcloud.emulator import REGION
 from localcloud.rekognition.server import FAULTS_PATH
 from tests.adapters.conftest import Operations, error_of
 from tests.pictures import photo, saved
