@@ -6,11 +6,25 @@ import sys
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.errors import PipelineError
-from infrastructure import backfill, check, configuration, dead_letters, destinations
+from infrastructure import (
+    backfill,
+    check,
+    configuration,
+    dead_letters,
+    deploy,
+    destroy,
+    diff,
+    logs,
+    status,
+)
 
 COMMANDS = {
+    "deploy": deploy,
+    "diff": diff,
+    "status": status,
+    "logs": logs,
+    "destroy": destroy,
     "configure": configuration,
-    "destinations": destinations,
     "dlq": dead_letters,
     "check": check,
     "backfill": backfill,

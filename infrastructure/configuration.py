@@ -1,12 +1,16 @@
-"""Write a stack's outputs into its stage of .chalice/config.json."""
+"""Let Chalice's own commands work on a stage that somebody else has deployed.
+
+Writes what the stack says into .chalice/config.json, and what is deployed into .chalice/deployed/.
+"""
 
 import argparse
-import json
-import sys
 
-import boto3
+from boto3 import Session
 
-from infrastructure.stage import CONFIG, configure, stack_name
+from infrastructure.deploy import write_configuration
+from infrastructure.stack import Stack
+from infrastructure.stage import PROJECT, stack_name
+from infrastructure.state import StateStore, write_chalice_state
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,14 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    stage = options.stage
-    stacks = boto3.client("cloudformation").describe_stacks(StackName=stack_name(stage))
-    outputs = {
-        output["OutputKey"]: output["OutputValue"] for output in stacks["Stacks"][0]["Outputs"]
-    }
-    config = configure(json.loads(CONFIG.read_text()), stage, outputs)
-    CONFIG.write_text(json.dumps(config, indent=2) + "\n")
-    print(f"Stage {stage} is configured. Now: chalice deploy --stage {stage}")
-    if sys.version_info < (3, 12):
-        print("Deploy with Python 3.12 or later: Pillow has no wheel for Lambda's Python 3.11.")
+    session = Session()
+    outputs = Stack(session.client("cloudformation"), stack_name(options.stage)).outputs()
+    write_configuration(options.stage, outputs)
+    state = StateStore(session.client("s3"), outputs["DeploymentsBucket"]).load()
+    write_chalice_state(PROJECT, options.stage, state)
+    print(f"  chalice deploy, logs, url and delete know the stage {options.stage}")
     return 0

@@ -66,6 +66,21 @@ def configure(config: Mapping[str, Any], stage: str, outputs: Mapping[str, str])
     return {**config, "stages": {**stages, stage: here}}
 
 
+def forget(stage: str, outputs: Mapping[str, str]) -> None:
+    """Take what a stack said out of ``.chalice/config.json``, where it still says so."""
+    config = json.loads(CONFIG.read_text())
+    here = config.get("stages", {}).get(stage, {})
+    gone = stage_config(outputs)
+    for name, value in gone["environment_variables"].items():
+        if here.get("environment_variables", {}).get(name) == value:
+            del here["environment_variables"][name]
+    for name, role in gone["lambda_functions"].items():
+        function = here.get("lambda_functions", {}).get(name, {})
+        if function.get("iam_role_arn") == role["iam_role_arn"]:
+            del function["iam_role_arn"]
+    CONFIG.write_text(json.dumps(config, indent=2) + "\n")
+
+
 def services_of(stage: str) -> Services:
     """The services of a configured stage, with the credentials of whoever runs this.
 

@@ -1,0 +1,58 @@
+"""Show what a deployment would change, and change nothing.
+
+The exit status is 0 when nothing would change, 1 when something would.
+"""
+
+import argparse
+import json
+
+from boto3 import Session
+
+from infrastructure import deploy, package
+from infrastructure.deployed import Deployed
+from infrastructure.preflight import preflight
+from infrastructure.stack import TAG, Stack
+from infrastructure.stage import (
+    CONFIG,
+    TEMPLATE,
+    chalice_config,
+    configure,
+    stack_name,
+    variables_of,
+)
+from infrastructure.state import StateStore
+
+add_arguments = deploy.add_parameters
+
+
+def run(options: argparse.Namespace) -> int:
+    stage: str = options.stage
+    session = Session()
+    target = preflight(stage, variables_of(stage), session, may_be_open=True)
+    stack = Stack(session.client("cloudformation"), stack_name(stage))
+    print("Resources")
+    change_set = stack.propose(TEMPLATE, deploy.parameters(stage, options), {TAG: stage})
+    if change_set:
+        deploy.print_changes(change_set)
+        stack.drop(change_set.name, is_new=change_set.is_new)
+    else:
+        print("  unchanged")
+    print("Functions and API")
+    if stack.describe() is None:
+        print("  all of them are new")
+        return 1
+    outputs = stack.outputs()
+    config = json.loads(CONFIG.read_text())
+    state = StateStore(session.client("s3"), outputs["DeploymentsBucket"]).load()
+    chalice = chalice_config(stage)
+    packaged = package.build(chalice, local=target.is_local)
+    would_be = deploy.fingerprint_of(packaged, configure(config, stage, outputs), stage)
+    deployed = Deployed(session, chalice.app_name, stage)
+    if would_be == state.fingerprint and deploy.is_on_lambda(packaged, state, deployed):
+        print("  unchanged")
+        return 1 if change_set else 0
+    print(
+        "  the code, its libraries or the stage's configuration differ from what was deployed "
+        f"{state.deployed_at or 'by hand'}"
+    )
+    return 1

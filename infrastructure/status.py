@@ -1,0 +1,124 @@
+"""Say how a stage is: its resources, functions, queues, alarms and images.
+
+The exit status is 0 when all is well, 1 when something needs a look.
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from boto3 import Session
+
+from infrastructure.deployed import Deployed
+from infrastructure.stack import Stack
+from infrastructure.stage import chalice_config, stack_name
+from infrastructure.state import State, StateStore
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One fact. ``advice`` says what to do where it is not well."""
+
+    name: str
+    fact: str
+    advice: str = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """``status`` takes a stage and nothing else."""
+
+
+def run(options: argparse.Namespace) -> int:
+    session = Session()
+    stack = Stack(session.client("cloudformation"), stack_name(options.stage))
+    lines = list(_lines(options.stage, stack, session))
+    width = max(len(line.name) for line in lines)
+    for line in lines:
+        print(f"{line.name:<{width}}  {line.fact}{f'   ← {line.advice}' if line.advice else ''}")
+    return 1 if any(line.advice for line in lines) else 0
+
+
+def _lines(stage: str, stack: Stack, session: Session) -> Iterator[Line]:
+    description = stack.describe()
+    if description is None:
+        yield Line("stack", "there is none", f"python -m infrastructure deploy --stage {stage}")
+        return
+    yield of_stack(description)
+    outputs = stack.outputs()
+    state = StateStore(session.client("s3"), outputs["DeploymentsBucket"]).load()
+    yield from of_functions(state, Deployed(session, chalice_config(stage).app_name, stage), stage)
+    yield from _of_queues(outputs, stage, session)
+    yield from of_alarms(_alarms(session, stage))
+
+
+def of_stack(description: Mapping[str, Any]) -> Line:
+    status = description["StackStatus"]
+    is_well = status in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE")
+    return Line("stack", status, "" if is_well else "deploy again; it says why it fails")
+
+
+def of_functions(state: State, deployed: Deployed, stage: str) -> Iterator[Line]:
+    """When it was deployed, and whether Lambda still has what was."""
+    again = f"python -m infrastructure deploy --stage {stage}"
+    if not state.deployed_at:
+        yield Line("functions", "not deployed, or not to the end", again)
+    else:
+        yield Line("deployed", f"{state.deployed_at} by {state.deployed_by}")
+    packages = set()
+    for function in deployed.functions():
+        packages.add(function.sha256)
+        yield Line(
+            function.handler, f"{function.runtime}, {function.sha256[:10]}, {function.modified_at}"
+        )
+    if len(packages) > 1:
+        yield Line("packages", "not all functions have the same", again)
+    for resource in state.chalice["resources"]:
+        if resource["resource_type"] == "rest_api":
+            yield Line("API", resource["rest_api_url"])
+
+
+def _of_queues(outputs: Mapping[str, str], stage: str, session: Session) -> Iterator[Line]:
+    client = session.client("sqs")
+    for name, output in (
+        ("work queue", "WorkQueueUrl"),
+        ("dead letters", "DeadLetterQueueUrl"),
+        ("webhooks", "WebhookQueueUrl"),
+    ):
+        answer = client.get_queue_attributes(
+            QueueUrl=outputs[output],
+            AttributeNames=[
+                "ApproximateNumberOfMessages",
+                "ApproximateNumberOfMessagesNotVisible",
+            ],
+        )
+        yield of_queue(
+            name, {key: int(value) for key, value in answer["Attributes"].items()}, stage
+        )
+
+
+def of_queue(name: str, counts: Mapping[str, int], stage: str) -> Line:
+    waiting = counts["ApproximateNumberOfMessages"]
+    in_work = counts["ApproximateNumberOfMessagesNotVisible"]
+    is_bad = name == "dead letters" and waiting + in_work
+    return Line(
+        name,
+        f"{waiting:,} waiting, {in_work:,} in work",
+        f"python -m infrastructure dlq --stage {stage}" if is_bad else "",
+    )
+
+
+def _alarms(session: Session, stage: str) -> list[Mapping[str, Any]]:
+    paginator = session.client("cloudwatch").get_paginator("describe_alarms")
+    return [
+        alarm
+        for page in paginator.paginate(AlarmNamePrefix=f"{stack_name(stage)}-")
+        for alarm in page["MetricAlarms"]
+    ]
+
+
+def of_alarms(alarms: list[Mapping[str, Any]]) -> Iterator[Line]:
+    raised = [alarm for alarm in alarms if alarm["StateValue"] == "ALARM"]
+    yield Line("alarms", f"{len(raised)} of {len(alarms)} raised")
+    for alarm in raised:
+        yield Line(alarm["AlarmName"], alarm["StateValue"], alarm.get("AlarmDescription", ""))
