@@ -328,10 +328,10 @@ def _misfits(
     _, machine = MACHINES[architecture]
     if elf["e_machine"] != machine:
         yield f"is for {elf['e_machine']}, not for {architecture}"
-    for library in _needed_libraries(elf):
+    for library in sorted(_needed_libraries(elf)):
         if library not in brought and not OF_THE_RUNTIME.fullmatch(library):
             yield f"needs {library}, which is not in the package"
-    for symbol in _needed_symbols(elf):
+    for symbol in sorted(_needed_symbols(elf)):
         kind, _, version = symbol.partition("_")
         newest = _newest_symbols(python).get(kind)
         if newest and _numbers(version) > newest:
