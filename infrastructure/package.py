@@ -111,7 +111,7 @@ def build(config: Config, *, local: bool) -> Path:
         prune(staging, aws_services(project / "chalicelib" / "bootstrap.py"))
         _compile(staging, "-b", *REPRODUCIBLY, str(staging))
         for bytecode in staging.rglob("*.pyc"):
-            bytecode.with_suffix(".py").unlink()
+            bytecode.with_suffix(".py").unlink(missing_ok=True)
         _copy(app, staging)
         _compile(staging, *REPRODUCIBLY, str(staging))
         zip_folder(staging, zipped, mark)
