@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import MISSING, fields
-from typing import Any
+from typing import Any, get_args
 
 import boto3
 import pytest
@@ -18,7 +18,9 @@ import pytest
 import app
 from chalicelib.config import UPLOADS_PREFIX, Settings
 from chalicelib.model import ImageStatus
+from chalicelib.services import Step
 from chalicelib.sweep import TIME_TO_END
+from chalicelib.telemetry import COUNTS, NAMESPACE
 from infrastructure.stage import TEMPLATE
 from tests.template import CONFIG, decided, read_template, timeout_s
 
@@ -261,7 +263,8 @@ def the_rest_is_watched(stack: Stack) -> Iterator[str]:
     published = CONFIG["stages"][stage]["api_gateway_stage"]
     if not alarms(stack, "5XXError", published):
         yield f"nobody hears of errors of the API, which is published as {published}"
-    if not alarms(stack, "ImagesFailed", stage):
+    failed = alarms(stack, COUNTS[ImageStatus.FAILED], stage)
+    if [alarm["Namespace"] for alarm in failed] != [NAMESPACE]:
         yield "nobody hears of images that fail"
 
 
@@ -305,10 +308,12 @@ def dashboard_shows_everything(stack: Stack) -> Iterator[str]:
     named = json.dumps([widget["properties"]["metrics"] for widget in widgets])
     wanted = {f'"{lambda_name(function, stage_of(stack))}"' for function in functions()}
     wanted |= {f'"${{{queue}.QueueName}}"' for queue in of_type(stack, "AWS::SQS::Queue")}
-    for metric in ("ImagesCompleted", "ImagesFailed", "StepDuration", "BytesSaved"):
-        wanted.add(metric)
-    for metric in ("EstimatedCost", "Count", "4XXError", "5XXError", "Latency", "Errors"):
+    wanted |= {f'"{step.capitalize()}Duration"' for step in get_args(Step)}
+    for metric in ("ImagesCompleted", "ImagesFailed", "BytesSaved", "EstimatedCost", NAMESPACE):
         wanted.add(f'"{metric}"')
+    for metric in ("Count", "4XXError", "5XXError", "Latency", "Errors", "Throttles"):
+        wanted.add(f'"{metric}"')
+    wanted.add(f"{{{NAMESPACE},Stage,Code}}")
     yield from (each for each in sorted(wanted) if each not in named)
     places = {(widget["x"], widget["y"]) for widget in widgets}
     if len(places) != len(widgets):
