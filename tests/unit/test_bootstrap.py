@@ -1,5 +1,6 @@
 """The composition root: each service once, from one session, and only when it is used."""
 
+import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ import pytest
 from chalicelib import bootstrap
 from chalicelib.bootstrap import Services
 from chalicelib.config import read_settings
-from chalicelib.model import Limits, OutputFormat, Rendition
+from chalicelib.model import Limits, Original, OutputFormat, Rendition
 from chalicelib.services import Patience, Recipe
 
 SETTINGS = read_settings(
@@ -63,6 +64,21 @@ def test_settings_reach_the_services(services: Services) -> None:
     )
     assert services.patience == Patience(in_flight=3, max_receives=4, retry_delay_s=7)
     assert services.clock().tzinfo is not None
+
+
+def test_metrics_are_told_of_this_stage(
+    services: Services, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the price of a stage that asks for image properties, too."""
+    original = Original("uploads/a.jpg", "v", "etag", 1, "0", "2026-01-31T09:15:00.000Z")
+
+    with services.telemetry.journey(original) as journey:
+        for step in ("fetch", "recognise"):
+            with journey.step(step):
+                pass
+
+    line = json.loads(capsys.readouterr().out)
+    assert (line["Stage"], line["EstimatedCost"]) == ("dev", 0.00207)
 
 
 def test_nothing_is_made_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
