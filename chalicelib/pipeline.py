@@ -30,7 +30,6 @@ from chalicelib.messages import (
     Work,
     announcement_of,
     facts_of,
-    printable,
     timestamp,
 )
 from chalicelib.model import (
@@ -563,8 +562,7 @@ def _update(
 
 
 def _log_status(image: Image) -> None:
-    facts = facts_of(image.original)
-    logger.info("%s %s", image.status, printable(image.original.key), extra=facts)
+    logger.info("%s", image.status, extra=facts_of(image.original))
 
 
 def _is_folder(original: Original) -> bool:

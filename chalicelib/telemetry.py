@@ -137,9 +137,8 @@ def journey_metrics(journey: Journey, *, image_properties: bool) -> dict[str, fl
     done = {span.name: span for span in journey.spans if not span.trouble}
     metrics: dict[str, float] = {}
     if any(span.name == "fetch" for span in journey.spans):
-        metrics["EstimatedCost"] = cost_usd(
-            1, image_properties=image_properties, recognized="recognise" in done
-        )
+        cost = cost_usd(1, image_properties=image_properties, recognized="recognise" in done)
+        metrics["EstimatedCost"] = round(cost, 6)
     if journey.image is not None:
         metrics |= conclusion_metrics(journey.image)
         for span in done.values():

@@ -9,6 +9,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError
 
+from chalicelib.messages import printable
 from infrastructure.stage import PROJECT
 from localcloud.cloud import LocalCloud, Ports
 from localcloud.emulator import CloudFailed
@@ -119,7 +120,7 @@ def readable(line: str) -> str:
         return line.rstrip()
     said = _metrics(fields) if "_aws" in fields else fields.get("message", "")
     facts = [f"{name}={fields[name]}" for name in KEY_FACTS if name in fields]
-    shown = "  ".join([f"{fields.get('level', 'METRICS'):<7}", said, *facts])
+    shown = printable("  ".join([f"{fields.get('level', 'METRICS'):<7}", said, *facts]))
     traceback = fields.get("exception", {}).get("traceback", "")
     return f"{shown}\n{traceback}".rstrip()
 

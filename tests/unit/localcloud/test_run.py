@@ -35,6 +35,13 @@ def test_metrics_are_shown_as_names_and_values() -> None:
     assert shown.startswith("METRICS  EstimatedCost=0.00107  key=uploads/cat.jpg")
 
 
+def test_keys_do_nothing_to_the_terminal() -> None:
+    """S3 allows control characters in them."""
+    assert readable('{"level": "INFO", "message": "QUEUED", "key": "\\u001b[2J"}') == (
+        "INFO     QUEUED  key=?[2J"
+    )
+
+
 @pytest.mark.parametrize("line", ["[ERROR] Outage: of S3", "7", '{"half', '["a"]'])
 def test_what_is_no_line_of_ours_is_shown_as_it_is(line: str) -> None:
     """Lambda has lines of its own."""
