@@ -12,10 +12,12 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from datetime import timedelta
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.request import Request, urlopen
@@ -49,14 +51,20 @@ def upload(cloud: LocalCloud, paths: Sequence[Path], folder: str) -> list[Origin
     return originals
 
 
-def services_of(cloud: LocalCloud, in_flight: int) -> Services:
+def services_of(variables: Mapping[str, str], in_flight: int) -> Services:
     """Services of the app, whose calls of S3 take longer by the way to it and back."""
-    settings = read_settings(cloud.variables | {"IMAGES_IN_FLIGHT": str(in_flight)})
+    settings = read_settings({**variables, "IMAGES_IN_FLIGHT": str(in_flight)})
     services = Services(settings)
     services.uploads.client.meta.events.register(
         "before-send.s3", lambda **_: time.sleep(S3_LATENCY_S)
     )
     return services
+
+
+def slow_down_rekognition(cloud: LocalCloud) -> None:
+    faults = json.dumps({"latency_ms": REKOGNITION_LATENCY_MS}).encode()
+    url = cloud.rekognition_url + FAULTS_PATH
+    urlopen(Request(url, faults, method="PUT")).close()  # noqa: S310 - it is ours
 
 
 def one_after_the_other(originals: Sequence[Original], services: Services) -> None:
@@ -72,7 +80,8 @@ def in_batches(size: int, originals: Sequence[Original], services: Services) -> 
             WorkMessage(original.key, original.key, encode_work(original), receive_count=1)
             for original in batch
         ]
-        worker.process_batch(messages, TIME_LEFT, services)
+        with redirect_stdout(StringIO()):  # the metrics of each image
+            worker.process_batch(messages, TIME_LEFT, services)
 
 
 def measured(work: Callable[[], None], images: int) -> tuple[float, float]:
@@ -96,11 +105,9 @@ def main() -> None:
         with LocalCloud() as cloud:
             os.sched_setaffinity(0, own)
             os.environ.update(cloud.client_environ)
-            services = services_of(cloud, options.in_flight)
+            services = services_of(cloud.variables, options.in_flight)
             in_batches(5, upload(cloud, paths[:10], "warm"), services)
-            faults = json.dumps({"latency_ms": REKOGNITION_LATENCY_MS}).encode()
-            url = cloud.rekognition_url + FAULTS_PATH
-            urlopen(Request(url, faults, method="PUT")).close()  # noqa: S310 - it is ours
+            slow_down_rekognition(cloud)
             ways: dict[str, Callable[[Sequence[Original], Services], None]] = {
                 "one after the other": one_after_the_other,
                 **{f"batches of {size}": partial(in_batches, size) for size in (1, 5, 10)},
