@@ -75,7 +75,9 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_parameters(parser)
-    parser.add_argument("--yes", action="store_true", help="do not ask, even where data would go")
+    parser.add_argument(
+        "--allow-data-loss", action="store_true", help="do not ask where a change loses data"
+    )
     parser.add_argument(
         "--open-api", action="store_true", help="really deploy an API that anybody may call"
     )
@@ -91,7 +93,8 @@ def run(options: argparse.Namespace) -> int:
     with step("Package"):
         packaged = _build(chalice_config(stage), target)
     with step("Resources"):
-        outputs = _apply_resources(stage, parameters(stage, options), session, yes=options.yes)
+        wanted = parameters(stage, options, target, session)
+        outputs = _apply_resources(stage, wanted, session, may_lose=options.allow_data_loss)
     with step("Configuration"):
         write_configuration(stage, outputs)
     store = StateStore(session.client("s3"), outputs["DeploymentsBucket"])
@@ -144,7 +147,9 @@ def advice(error: Exception) -> str:
     return "Mend that, then run it again."
 
 
-def parameters(stage: str, options: argparse.Namespace) -> dict[str, str]:
+def parameters(
+    stage: str, options: argparse.Namespace, target: Target, session: Session
+) -> dict[str, str]:
     """What the template is told: what the file says of the stage, and over it the options."""
     of_stage: dict[str, str] = json.loads(PARAMETERS.read_text()).get(stage, {})
     auth = variables_of(stage).get("API_AUTH")
@@ -153,8 +158,22 @@ def parameters(stage: str, options: argparse.Namespace) -> dict[str, str]:
         **({"ApiAuth": auth} if auth else {}),
         **of_stage,
         **({"NotificationEmail": options.email} if options.email else {}),
+        **_boundary(stage, target, session),
         **dict(options.parameter),
     }
+
+
+def _boundary(stage: str, target: Target, session: Session) -> dict[str, str]:
+    """The bound of what roles may be given, where ``infrastructure/deployer.yaml`` has set one."""
+    policy = f"policy/image-pipeline/image-pipeline-boundary-{stage}-{target.region}"
+    arn = target.arn("iam", policy)
+    try:
+        session.client("iam").get_policy(PolicyArn=arn)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ("NoSuchEntity", "AccessDenied"):
+            raise
+        return {}
+    return {"PermissionsBoundary": arn}
 
 
 def _build(config: Config, target: Target) -> Path:
@@ -165,14 +184,14 @@ def _build(config: Config, target: Target) -> Path:
 
 
 def _apply_resources(
-    stage: str, parameters: Mapping[str, str], session: Session, *, yes: bool
+    stage: str, parameters: Mapping[str, str], session: Session, *, may_lose: bool
 ) -> dict[str, str]:
     client = session.client("cloudformation")
     if not session.client("apigateway").get_account().get("cloudwatchRoleArn"):
         print("  API Gateway may not write logs in this account and region yet:")
-        _apply(Stack(client, ACCOUNT_STACK), ACCOUNT_TEMPLATE, {}, {}, yes=yes)
+        _apply(Stack(client, ACCOUNT_STACK), ACCOUNT_TEMPLATE, {}, {}, may_lose=may_lose)
     stack = Stack(client, stack_name(stage))
-    _apply(stack, TEMPLATE, parameters, {TAG: stage}, yes=yes)
+    _apply(stack, TEMPLATE, parameters, {TAG: stage}, may_lose=may_lose)
     return stack.outputs()
 
 
@@ -182,16 +201,18 @@ def _apply(
     parameters: Mapping[str, str],
     tags: Mapping[str, str],
     *,
-    yes: bool,
+    may_lose: bool,
 ) -> None:
     change_set = stack.propose(template, parameters, tags)
     if change_set is None:
         print("  unchanged")
         return
     print_changes(change_set)
-    if any(change.is_loss for change in change_set.changes) and not (yes or _is_agreed()):
+    if any(change.is_loss for change in change_set.changes) and not (may_lose or _is_agreed()):
         stack.drop(change_set.name, is_new=change_set.is_new)
-        raise StepFailed("Nothing was changed: say yes, or --yes, if the data may go.")
+        raise StepFailed(
+            "Nothing was changed. If the data may go, say so when asked, or by --allow-data-loss."
+        )
     stack.apply(change_set, _progress(len(change_set.changes)))
 
 
@@ -293,9 +314,10 @@ def _beyond_chalice(
     done += Gateway(
         session.client("apigateway"), api["rest_api_id"], config.api_gateway_stage
     ).configure(
+        tags={TAG: config.chalice_stage},
         access_log_arn=outputs["ApiLogGroupArn"],
-        requests_per_s=float(outputs.get("ApiRequestsPerSecond", "100")),
-        burst=int(outputs.get("ApiBurst", "200")),
+        requests_per_s=float(outputs["ApiRequestsPerSecond"]),
+        burst=int(outputs["ApiBurst"]),
         traced=bool(config.xray_enabled),
     )
     for line in done or ["unchanged"]:
@@ -348,6 +370,5 @@ def _parameter(text: str) -> tuple[str, str]:
 
 def _is_agreed() -> bool:
     if not sys.stdin.isatty():
-        print("This is no terminal to ask at: --yes goes on.", file=sys.stderr)
         return False
     return input("  Go on? [y/N] ").strip().lower() in {"y", "yes"}

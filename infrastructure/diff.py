@@ -31,7 +31,8 @@ def run(options: argparse.Namespace) -> int:
     target = preflight(stage, variables_of(stage), session, may_be_open=True)
     stack = Stack(session.client("cloudformation"), stack_name(stage))
     print("Resources")
-    change_set = stack.propose(TEMPLATE, deploy.parameters(stage, options), {TAG: stage})
+    wanted = deploy.parameters(stage, options, target, session)
+    change_set = stack.propose(TEMPLATE, wanted, {TAG: stage})
     if change_set:
         deploy.print_changes(change_set)
         stack.drop(change_set.name, is_new=change_set.is_new)

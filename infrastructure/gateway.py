@@ -1,6 +1,7 @@
 """API Gateway beyond what Chalice sets: its own errors, throttling, logs, metrics, traces."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -55,14 +56,27 @@ class Gateway:
     stage: str
 
     def configure(
-        self, *, access_log_arn: str, requests_per_s: float, burst: int, traced: bool
+        self,
+        *,
+        tags: Mapping[str, str],
+        access_log_arn: str,
+        requests_per_s: float,
+        burst: int,
+        traced: bool,
     ) -> list[str]:
         """Set what differs from what is wanted; what was set, in words.
 
         ``access_log_arn``: the log group that gets a line a request; API Gateway writes to it with
-        the account's own role (see ``infrastructure/account.yaml``).
+        the account's own role (see ``infrastructure/account.yaml``). ``tags``: Chalice gives an API
+        none, and by them a role may be kept to one stage's.
         """
         done = []
+        if tags.items() - self.client.get_rest_api(restApiId=self.api_id).get("tags", {}).items():
+            region = self.client.meta.region_name
+            partition = self.client.meta.partition
+            arn = f"arn:{partition}:apigateway:{region}::/restapis/{self.api_id}"
+            self.client.tag_resource(resourceArn=arn, tags=tags)
+            done.append("the API has its stage's tag")
         if self._set_responses():
             # Responses are part of the API, which its stage serves as it was last deployed.
             self.client.create_deployment(restApiId=self.api_id, stageName=self.stage)

@@ -38,6 +38,11 @@ class Target:
     caller: str
     is_local: bool
 
+    def arn(self, service: str, resource: str, region: str = "") -> str:
+        """Of something in this account."""
+        partition = self.caller.split(":")[1]
+        return f"arn:{partition}:{service}:{region}:{self.account}:{resource}"
+
     def __str__(self) -> str:
         where = " on this machine" if self.is_local else ""
         return f"account {self.account}{where}, {self.region}, as {self.caller}"

@@ -149,11 +149,15 @@ class Stack:
         while True:
             answer = self._client.describe_change_set(StackName=self.name, ChangeSetName=name)
             if answer["Status"] == "FAILED":
-                self.drop(name, is_new=stack is None)
                 reason = answer.get("StatusReason", "")
+                refused = StackFailed(f"CloudFormation refuses {template.name}: {reason}")
+                try:
+                    self.drop(name, is_new=stack is None)
+                except ClientError as error:  # which tells less than the reason does
+                    raise refused from error
                 if any(words in reason for words in NO_CHANGES):
                     return None
-                raise StackFailed(f"CloudFormation refuses {template.name}: {reason}")
+                raise refused
             if answer["Status"] == "CREATE_COMPLETE":
                 return ChangeSet(name, stack is None, tuple(self._changes(name)))
             self._sleep(POLL_S)

@@ -42,7 +42,7 @@ EVERYTHING = {
 
 FOR_WHOEVER_DEPLOYS = {
     *("Stage", "DeploymentsBucket", "DeadLetterQueueUrl", "WebhookQueueUrl", "EventBusName"),
-    *("AlarmsTopicArn", "ApiLogGroupArn", "DashboardName"),
+    *("AlarmsTopicArn", "ApiLogGroupArn", "ApiRequestsPerSecond", "ApiBurst", "DashboardName"),
     *("UserPoolId", "UserPoolArn", "UserPoolClientId"),
 }
 """Outputs that need not be settings. One of these may become one."""
@@ -890,15 +890,6 @@ def test_budget_counts_the_stage_and_what_takes_no_tag() -> None:
         for each in budget["NotificationsWithSubscribers"]
     }
     assert told == {("ACTUAL", 80), ("FORECASTED", 100)}
-
-
-def test_local_cloud_gets_no_policy_that_shuts_it_out() -> None:
-    """It speaks plain HTTP on loopback; everything else is as on AWS."""
-    local, dev = (decided(SOURCE, Stage=stage)["Resources"] for stage in ("local", "dev"))
-
-    assert "aws:SecureTransport" not in json.dumps(local)
-    missing = {dev[name]["Type"] for name in dev.keys() - local.keys()}
-    assert missing == {"AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy"}
 
 
 def test_template_travels_inline() -> None:
