@@ -105,7 +105,7 @@ def run(options: argparse.Namespace) -> int:
         with step("Beyond Chalice"):
             _beyond_chalice(config, api, outputs, session)
         if target.is_local:
-            packaged.unlink()  # made for this machine, and `chalice deploy` would take it to AWS
+            package.set_aside(packaged)
     url = api_url(api, os.environ)
     if not options.no_smoke_test:
         with step("Smoke test"):

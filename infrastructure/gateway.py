@@ -71,10 +71,9 @@ class Gateway:
         none, and by them a role may be kept to one stage's.
         """
         done = []
-        if tags.items() - self.client.get_rest_api(restApiId=self.api_id).get("tags", {}).items():
-            region = self.client.meta.region_name
-            partition = self.client.meta.partition
-            arn = f"arn:{partition}:apigateway:{region}::/restapis/{self.api_id}"
+        meta = self.client.meta
+        arn = f"arn:{meta.partition}:apigateway:{meta.region_name}::/restapis/{self.api_id}"
+        if tags.items() - self.client.get_tags(resourceArn=arn)["tags"].items():
             self.client.tag_resource(resourceArn=arn, tags=tags)
             done.append("the API has its stage's tag")
         if self._set_responses():

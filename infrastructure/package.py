@@ -82,8 +82,8 @@ def build(config: Config, *, local: bool) -> Path:
 
     What was built of the same things before is used again, and the same things give the same
     bytes. ``local`` is for functions that run on this machine, under this Python: the libraries are
-    those for it, and nothing is verified. Remove such a package afterwards, or a ``chalice deploy``
-    by hand would take it to AWS. Raises PackageError.
+    those for it, and nothing is verified. ``set_aside`` such a package afterwards. Raises
+    PackageError.
     """
     project = Path(config.project_dir)
     architecture, python = config.lambda_architecture, config.lambda_python_version
@@ -98,6 +98,8 @@ def build(config: Config, *, local: bool) -> Path:
     target = "this machine" if local else f"Lambda's {python} on {architecture}"
     made_of = "\n".join([*options, constraints, Path(__file__).read_text()])
     mark = b"lean " + hashlib.sha256(made_of.encode()).hexdigest().encode()
+    if local and mark_of(_aside(package)) == mark:
+        _aside(package).replace(package)
     if mark_of(package) == mark:
         return package
     package.parent.mkdir(parents=True, exist_ok=True)
@@ -119,6 +121,15 @@ def build(config: Config, *, local: bool) -> Path:
             verify(zipped, architecture, python)
         zipped.replace(package)
     return package
+
+
+def set_aside(package: Path) -> None:
+    """Take away a package that is for this machine: ``chalice deploy`` would take it to AWS."""
+    package.replace(_aside(package))
+
+
+def _aside(package: Path) -> Path:
+    return package.with_suffix(".local")
 
 
 # ── what is in it ────────────────────────────────────────────────────────────────────────────────
