@@ -2,16 +2,18 @@
 
 PYTHON ?= python3
 export IMAGES ?=
+export EMAIL ?=
 JSON ?=
 OUT ?= demo-output
 API_PORT ?= 8000
 CLOUD_PORT ?= 4566
 SEED ?= 1
+STAGE ?= dev
 
 PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
-.PHONY: help demo run test chaos check lint fix clean bench-imaging
+.PHONY: help demo run deploy test chaos check lint fix clean bench-imaging
 
 help: ## what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +23,9 @@ demo: .venv/local ## pictures through the whole pipeline (IMAGES="…" JSON=file
 
 run: .venv/local ## the cloud with the API, until Ctrl-C (API_PORT=… CLOUD_PORT=…)
 	@$(PY) -m localcloud run --api-port $(API_PORT) --cloud-port $(CLOUD_PORT)
+
+deploy: .venv-deploy/done ## a stage onto AWS, or up to date there (STAGE=dev EMAIL=… PYTHON=python3.13)
+	@.venv-deploy/bin/python -m infrastructure deploy --stage "$(STAGE)" $${EMAIL:+--email "$$EMAIL"}
 
 test: .venv/dev ## all tests, with branch coverage
 	@$(PY) -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=97
@@ -53,6 +58,12 @@ bench-imaging: .venv/dev ## the imaging step beside its peers
 clean: ## forget the local cloud's state and all output
 	rm -rf .localcloud demo-output .bench .chalice/deployments
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv-deploy/done: requirements.txt requirements-infrastructure.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12))' || { echo "$$($(PYTHON) --version) is too old to deploy: Lambda needs 3.12 or later; name one: make deploy PYTHON=python3.13 …" >&2; exit 1; }
+	@test -x .venv-deploy/bin/python || $(PYTHON) -m venv .venv-deploy
+	@echo "Installing requirements-infrastructure.txt into .venv-deploy …"
+	@.venv-deploy/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-infrastructure.txt && touch $@
 
 .venv/local: requirements.txt requirements-local.txt
 	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON): install Python 3.11 or later, or name one: make PYTHON=python3.12 …" >&2; exit 1; }

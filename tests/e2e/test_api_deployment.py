@@ -90,14 +90,18 @@ def project(session: boto3.Session, tmp_path_factory: pytest.TempPathFactory) ->
     return copy
 
 
-def deploy(project: Path, environ: dict[str, str]) -> None:
-    """``chalice deploy``, with a package that has nothing in it but the app: nobody runs it."""
+def put_package(project: Path, environ: dict[str, str]) -> None:
+    """A package that has nothing in it but the app, where Chalice looks for one: nobody runs it."""
     config = CLIFactory(str(project), environ=environ).create_config_obj(STAGE)
     packager = LambdaDeploymentPackager(OSUtils(), None, UI(), config.lambda_architecture)
     package = Path(packager.deployment_package_filename(str(project), config.lambda_python_version))
     package.parent.mkdir(exist_ok=True)
     with zipfile.ZipFile(package, "w") as zipped:
         zipped.write(project / "app.py", "app.py")
+
+
+def deploy(project: Path, environ: dict[str, str]) -> None:
+    put_package(project, environ)
     ran = chalice(project, environ, "deploy", "--stage", STAGE)
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
@@ -113,6 +117,26 @@ def routes(session: boto3.Session, api_id: str) -> set[tuple[str, str]]:
         for method, facts in resource.get("resourceMethods", {}).items()
         if facts.get("methodIntegration", {}).get("type", "").upper() == "AWS_PROXY"
     }
+
+
+def test_terraform_package_has_every_function_and_trigger(
+    project: Path, environ: dict[str, str], tmp_path: Path
+) -> None:
+    put_package(project, environ)
+    words = ("package", "--stage", STAGE, "--pkg-format", "terraform", str(tmp_path))
+    ran = chalice(project, environ, *words)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    resources = json.loads((tmp_path / "chalice.tf.json").read_text())["resource"]
+    functions = resources["aws_lambda_function"]
+    assert functions.keys() == set(FUNCTIONS)
+    for function in functions.values():
+        assert function["role"]
+        assert function["environment"]["variables"]["STAGE"] == STAGE
+    [told] = resources["aws_s3_bucket_notification"].values()
+    assert {each["filter_prefix"] for each in told["lambda_function"]} == {"uploads/"}
+    assert resources["aws_lambda_event_source_mapping"]
+    assert resources["aws_cloudwatch_event_rule"]
+    assert (tmp_path / "deployment.zip").exists()
 
 
 def test_api_is_deployed_deployed_again_and_deleted(
