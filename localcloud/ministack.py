@@ -3,6 +3,9 @@
 - IAM knows no action for a batch of SQS: ``sqs:SendMessage`` allows SendMessageBatch too, and
   likewise for the others (Amazon SQS developer guide, "API permissions"). MiniStack asks for
   ``…Batch``.
+- The resource of ``lambda:CreateFunction`` is the function to be (Service Authorization
+  Reference); MiniStack takes every function for it.
+- It knows no condition keys of Lambda's, and names a rule of the default bus as one of another.
 - Its API Gateway imports OpenAPI documents for CloudFormation alone, while Chalice calls
   ImportRestApi for a first deployment and PutRestApi for each further one.
 - Loopback is plain HTTP, which the policies of AWS's buckets and queues refuse: here it counts as
@@ -26,11 +29,13 @@ from ministack.services import apigateway_v1
 Answer = tuple[int, Mapping[str, str], bytes]
 
 operation_action = iam_actions.extract_iam_action
+resource_arn = iam_actions.extract_resource_arn
 handle_request = apigateway_v1.handle_request
 evaluate = iam_evaluator.evaluate
 enforce = iam_evaluator.enforce
 condition_key = iam_evaluator._resolve_condition_key  # noqa: SLF001
 
+asked: ContextVar[Mapping[str, str | None]] = ContextVar("asked", default={})  # noqa: B039
 evaluated: ContextVar[Any] = ContextVar("evaluated", default=None)
 
 
@@ -38,6 +43,26 @@ def iam_action(service: str, *request: Any) -> str | None:
     """The action that a role must allow for a request."""
     action: str | None = operation_action(service, *request)
     return action.removesuffix("Batch") if action and service == "sqs" else action
+
+
+def iam_resource(
+    service: str, method: str, path: str, headers: Any, body: bytes, *request: Any
+) -> str:
+    """The resource that a role must be allowed the action on."""
+    arn: str = resource_arn(service, method, path, headers, body, *request)
+    said = json.loads(body) if service in ("lambda", "events") and body.startswith(b"{") else {}
+    asked.set(
+        {
+            "lambda:principal": said.get("Principal"),
+            "lambda:functionarn": said.get("FunctionName"),
+        }
+    )
+    _, region, account = request
+    if service == "lambda" and method == "POST" and path.rstrip("/").endswith("/functions"):
+        return f"arn:aws:lambda:{region}:{account}:function:{said['FunctionName']}"
+    if service == "events" and "Rule" in said:
+        return f"arn:aws:events:{region}:{account}:rule/{said['Rule']}"
+    return arn.replace(":rule/default/", ":rule/")
 
 
 # ── importing an API ─────────────────────────────────────────────────────────────────────────────
@@ -88,7 +113,8 @@ def _described(api_id: str, status: int) -> Answer:
 
 
 def resolve_condition_key(key: str, context: Any) -> Any:
-    return "true" if key.lower() == "aws:securetransport" else condition_key(key, context)
+    known = {"aws:securetransport": "true", **asked.get()}
+    return known.get(key.lower()) or condition_key(key, context)
 
 
 def evaluate_and_remember(context: Any, *policies: Any) -> Any:
@@ -113,6 +139,7 @@ def enforce_and_record(*request: Any, **more: Any) -> Any:
 
 if __name__ == "__main__":
     iam_actions.extract_iam_action = iam_action
+    iam_actions.extract_resource_arn = iam_resource
     apigateway_v1.handle_request = handle_api_request
     iam_evaluator._resolve_condition_key = resolve_condition_key  # noqa: SLF001
     if "CALLS_LOG" in os.environ:

@@ -26,6 +26,7 @@ from botocore.credentials import Credentials
 
 from chalicelib.aws.catalog import Catalog
 from chalicelib.model import Image, ImageStatus, Label, Recognition, image_id_of
+from infrastructure.stack import Stack
 from infrastructure.stage import PROJECT
 from localcloud.emulator import REGION, Emulator
 from localcloud.rekognition.server import FAULTS_PATH
@@ -55,6 +56,9 @@ NOT_ASKED_FOR = {
     Grant("*", "s3:ListBucket", "uploads"): "without it S3 says 403 of what is not there, not 404",
 }
 """What AWS asks for and MiniStack does not, with the reason; ``*`` is anything."""
+
+DEPLOYER = f"image-pipeline-deployer-{STAGE}"
+ROOT = "arn:aws:iam::000000000000:root"
 
 pytestmark = pytest.mark.usefixtures("deployed")
 
@@ -217,8 +221,35 @@ def api(emulator: Emulator) -> Callable[..., tuple[int, Any]]:
 
 
 @pytest.fixture(scope="module")
-def deployed(tool: Tool) -> str:
-    """What the first deployment said: that of the build that delivers the project."""
+def deployer(emulator: Emulator) -> dict[str, str]:
+    """Credentials of the role that deploys, made beforehand by whoever owns the account."""
+    cloudformation, iam = emulator.client("cloudformation"), emulator.client("iam")
+    for name, template, parameters in (
+        ("image-pipeline-account", "account.yaml", {}),
+        (DEPLOYER, "deployer.yaml", {"Stage": STAGE}),
+    ):
+        stack = Stack(cloudformation, name, sleep=lambda _: None)
+        change_set = stack.propose(PROJECT / "infrastructure" / template, parameters, {})
+        assert change_set
+        stack.apply(change_set, lambda _: None)
+    # It trusts CodeBuild alone, for which the account stands in here.
+    trust = {"Effect": "Allow", "Principal": {"AWS": ROOT}, "Action": "sts:AssumeRole"}
+    iam.update_assume_role_policy(
+        RoleName=f"{DEPLOYER}-{REGION}",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]}),
+    )
+    role = stack.outputs()["Role"]
+    answer = emulator.client("sts").assume_role(RoleArn=role, RoleSessionName="build")
+    return {
+        "AWS_ACCESS_KEY_ID": answer["Credentials"]["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": answer["Credentials"]["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": answer["Credentials"]["SessionToken"],
+    }
+
+
+@pytest.fixture(scope="module")
+def deployed(tool: Tool, deployer: dict[str, str]) -> str:
+    """What the first deployment said: that of the build that delivers the project, as its role."""
     build = yaml.safe_load((PROJECT / "infrastructure" / "buildspec-deploy.yml").read_text())
     commands = [*build["phases"]["install"]["commands"], *build["phases"]["build"]["commands"]]
     ran = subprocess.run(
@@ -226,6 +257,7 @@ def deployed(tool: Tool) -> str:
         cwd=tool.project,
         env=tool.emulator.environ
         | IMPATIENT
+        | deployer
         | {
             "STAGE": STAGE,
             "EMAIL": "you@example.com",
@@ -290,7 +322,10 @@ def test_api_refuses_who_does_not_sign_with_cors_and_problem_details(tool: Tool)
 
 
 def test_a_change_of_code_is_deployed_by_another_machine(tool: Tool, tmp_path: Path) -> None:
-    """A fresh clone knows nothing: what is deployed it learns from the stage's bucket."""
+    """A fresh clone knows nothing, and the stage's record is lost: it looks what there is."""
+    tool.emulator.client("s3").delete_object(
+        Bucket=f"image-pipeline-{STAGE}-deployments-000000000000-us-east-1", Key="state.json"
+    )
     other = Tool(impatient_clone(tmp_path), tool.emulator)
     app = other.project / "app.py"
     app.write_text(app.read_text() + "\nCHANGED = True\n")
@@ -417,6 +452,7 @@ def test_destroy_asks_for_the_name_and_leaves_nothing(tool: Tool) -> None:
     assert "Nothing was taken away" in refused.stderr
     ran = tool("destroy", "--confirm", STAGE)
     assert ran.returncode == 0, ran.stdout + ran.stderr
+    Stack(tool.emulator.client("cloudformation"), DEPLOYER).delete(lambda _: None)
     eventually(lambda: all(not found for found in everything(tool.emulator).values()))
     again = tool("destroy", "--confirm", STAGE)
     assert again.returncode == 0, again.stdout + again.stderr
