@@ -133,7 +133,8 @@ def shown(group: str, line: Mapping[str, Any], message: str) -> str:
     if "_aws" in line:
         return f"{function:<15} {'METRICS':<8} {_metrics(line)}"
     facts = "  ".join(f"{name}={printable(str(line[name]))}" for name in FACTS if name in line)
-    text = f"{function:<15} {line.get('level', ''):<8} {line.get('message', '')}  {facts}".rstrip()
+    said = printable(str(line.get("message", "")))
+    text = f"{function:<15} {line.get('level', ''):<8} {said}  {facts}".rstrip()
     trace = line.get("exception") or {}
     stack = trace.get("traceback", "") if isinstance(trace, dict) else trace
     return f"{line.get('timestamp', '')} {text}" + (f"\n{stack.rstrip()}" if stack else "")

@@ -1,25 +1,23 @@
 """``make run``: the cloud stays up, its functions' logs on the screen, until Ctrl-C."""
 
-import json
 import time
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from botocore.exceptions import BotoCoreError
 
-from chalicelib.messages import printable
-from infrastructure.stage import PROJECT
+from infrastructure.logs import events, is_wanted, log_groups, parsed, shown
+from infrastructure.stack import Stack
+from infrastructure.stage import PROJECT, stack_name
 from localcloud.cloud import LocalCloud, Ports
 from localcloud.emulator import CloudFailed
+from localcloud.functions import STAGE
 
 DEFAULT_PORTS = Ports(api=8000, cloud=4566)
 POLL_S = 0.5
-NOISE = ("START RequestId", "END RequestId", "REPORT RequestId", "INIT_START")
-
-KEY_FACTS = ("key", "image_id", "message_id", "request_id")
-"""What is shown of a line behind its message, where it is known."""
+ALL_OF_IT = Namespace(image="", level="DEBUG", json=False)
 
 WELCOME = """
 The page          {api}/
@@ -59,21 +57,35 @@ def run(ports: Ports, state: Path) -> int:
 
 def _follow(cloud: LocalCloud) -> None:
     """Print what the functions log, and deploy anew whenever their code changes."""
-    code = dict(_code())
-    logs = _logs(cloud)
-    while True:
-        try:
-            for line in next(logs):
-                print(line, flush=True)
-        except BotoCoreError as error:
-            raise CloudFailed(f"The cloud does not answer any more: {error}") from error
-        if ended := cloud.failed_children():
+    groups = log_groups(Stack(cloud.client("cloudformation"), stack_name(STAGE)))
+    now_ms = int(time.time() * 1000)
+    between = _Watch(cloud)
+    try:
+        for group, message in events(
+            cloud.client("logs"), groups, now_ms, follow=True, sleep=between
+        ):
+            line = parsed(message)
+            if is_wanted(line, message, ALL_OF_IT):
+                print(shown(group, line, message), flush=True)
+    except BotoCoreError as error:
+        raise CloudFailed(f"The cloud does not answer any more: {error}") from error
+
+
+class _Watch:
+    """Looks after the cloud while there is nothing to print."""
+
+    def __init__(self, cloud: LocalCloud) -> None:
+        self._cloud = cloud
+        self._code = dict(_code())
+
+    def __call__(self, _seconds: float) -> None:
+        if ended := self._cloud.failed_children():
             raise CloudFailed("Part of the cloud has ended:\n" + "\n".join(ended))
-        if (now := dict(_code())) != code:
-            code = now
+        if (now := dict(_code())) != self._code:
+            self._code = now
             changed = time.monotonic()
             try:
-                cloud.deploy()
+                self._cloud.deploy()
                 print(f"Reloaded in {time.monotonic() - changed:.1f} s.", flush=True)
             except CloudFailed as error:
                 print(f"{error}\nThe functions stay as they were until this is mended.", flush=True)
@@ -86,48 +98,6 @@ def _code() -> Iterator[tuple[Path, int]]:
         with suppress(FileNotFoundError):  # an editor may be replacing it just now
             if path.is_file() and "__pycache__" not in path.parts:
                 yield path, path.stat().st_mtime_ns
-
-
-def _logs(cloud: LocalCloud) -> Iterator[list[str]]:
-    """What the functions have logged since the last time, again and again."""
-    logs = cloud.client("logs")
-    since = int(time.time() * 1000)
-    seen: set[tuple[str, int, str]] = set()
-    while True:
-        lines = []
-        for group in logs.describe_log_groups(logGroupNamePrefix="/aws/lambda/")["logGroups"]:
-            name = group["logGroupName"]
-            function = name.rpartition("-")[2]
-            for event in logs.filter_log_events(logGroupName=name, startTime=since)["events"]:
-                entry = (event["logStreamName"], event["timestamp"], event["message"])
-                if entry in seen or event["message"].startswith(NOISE):
-                    continue
-                seen.add(entry)
-                lines.append((event["timestamp"], f"{function}  {readable(event['message'])}"))
-        yield [line for _, line in sorted(lines)]
-
-
-def readable(line: str) -> str:
-    """A line of a function's log for people: its level, what it says, and the key facts.
-
-    What is no JSON stays as it is, such as what Lambda says itself.
-    """
-    try:
-        fields = json.loads(line)
-    except ValueError:
-        return line.rstrip()
-    if not isinstance(fields, dict):
-        return line.rstrip()
-    said = _metrics(fields) if "_aws" in fields else fields.get("message", "")
-    facts = [f"{name}={fields[name]}" for name in KEY_FACTS if name in fields]
-    shown = printable("  ".join([f"{fields.get('level', 'METRICS'):<7}", said, *facts]))
-    traceback = fields.get("exception", {}).get("traceback", "")
-    return f"{shown}\n{traceback}".rstrip()
-
-
-def _metrics(fields: dict[str, Any]) -> str:
-    directives = fields["_aws"]["CloudWatchMetrics"]
-    return " ".join(f"{each['Name']}={fields[each['Name']]}" for each in directives[0]["Metrics"])
 
 
 def _write_environment(cloud: LocalCloud) -> Path:
