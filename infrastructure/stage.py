@@ -18,6 +18,7 @@ from chalice.config import Config
 
 from chalicelib.bootstrap import Services
 from chalicelib.config import Settings, read_settings
+from infrastructure.stack import TAG
 
 PROJECT = Path(__file__).resolve().parent.parent
 TEMPLATE = PROJECT / "infrastructure" / "resources.yaml"
@@ -51,10 +52,11 @@ def configure(config: Mapping[str, Any], stage: str, outputs: Mapping[str, str])
 
     What the stage says of itself, beside these variables and roles, stays as it is. Its API is
     published under the stage's name unless it says otherwise: in the metrics of API Gateway nothing
-    else tells the stages of an account apart.
+    else tells the stages of an account apart. Its functions get the tag that CloudFormation gives
+    to its resources.
     """
     stages = dict(config.get("stages", {}))
-    here = {"api_gateway_stage": stage} | stages.get(stage, {})
+    here = {"api_gateway_stage": stage, "tags": {TAG: stage}} | stages.get(stage, {})
     from_stack = stage_config(outputs)
     here["environment_variables"] = (
         here.get("environment_variables", {}) | from_stack["environment_variables"]

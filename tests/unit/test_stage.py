@@ -49,6 +49,7 @@ def test_outputs_become_variables_and_roles_by_their_names() -> None:
             "api_handler": {"iam_role_arn": "arn:aws:iam::1:role/api"},
             "handle_upload": {"iam_role_arn": "arn:aws:iam::1:role/upload"},
         },
+        "tags": {"image-pipeline-stage": "dev"},
     }
 
 
@@ -97,7 +98,8 @@ def test_new_stage_needs_no_entry() -> None:
     """A stage that nobody has written down is made of the stack alone, its API under its name."""
     configured = configure({"version": "2.0"}, "mine", OUTPUTS)
 
-    assert configured["stages"] == {"mine": {"api_gateway_stage": "mine"} | stage_config(OUTPUTS)}
+    own = {"api_gateway_stage": "mine", "tags": {"image-pipeline-stage": "mine"}}
+    assert configured["stages"] == {"mine": own | stage_config(OUTPUTS)}
 
 
 def test_configuring_twice_changes_nothing_more() -> None:
