@@ -49,7 +49,6 @@ def test_outputs_become_variables_and_roles_by_their_names() -> None:
             "api_handler": {"iam_role_arn": "arn:aws:iam::1:role/api"},
             "handle_upload": {"iam_role_arn": "arn:aws:iam::1:role/upload"},
         },
-        "tags": {"image-pipeline-stage": "dev"},
     }
 
 
@@ -66,6 +65,7 @@ def test_stage_keeps_what_it_says_of_itself() -> None:
 
     assert stage == {
         "api_gateway_stage": "v1",
+        "tags": {"image-pipeline-stage": "dev"},
         "environment_variables": {
             "MAX_LABELS": "5",
             "UPLOADS_BUCKET": "originals",
