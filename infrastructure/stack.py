@@ -114,12 +114,14 @@ class Stack:
         """What the template would change; None where nothing.
 
         A parameter that is not given keeps the value it has. Resources that an earlier stack of
-        this name left behind are taken over. Raises StackFailed where it cannot be told.
+        this name left behind are taken over. Where the stack is being changed, this waits; one that
+        could not be made goes first: there is nothing in it. Raises StackFailed where it cannot be
+        told.
         """
         body = template.read_text()
         if len(body.encode()) > MAX_INLINE_BYTES:
             raise StackFailed(f"{template.name} is over the {MAX_INLINE_BYTES:,} bytes CFN takes.")
-        stack = self._require_settled()
+        stack = self._settled()
         name = f"deploy-{time.time_ns()}"
         known = {each["ParameterKey"] for each in (stack or {}).get("Parameters", ())}
         declared = {
@@ -175,13 +177,15 @@ class Stack:
                     replaces=change.get("Replacement", "False") != "False",
                 )
 
-    def _require_settled(self) -> dict[str, Any] | None:
-        """The stack, as it can be changed. Raises StackFailed where it cannot be."""
-        stack = self.describe()
+    def _settled(self) -> dict[str, Any] | None:
+        """The stack, once it can be changed. Raises StackFailed where it cannot be."""
+        while (stack := self.describe()) and stack["StackStatus"].endswith("_IN_PROGRESS"):
+            self._sleep(POLL_S)
         status = stack["StackStatus"] if stack else ""
-        if status.endswith("_IN_PROGRESS"):
-            raise StackFailed(f"{self.name} is being changed ({status}): wait until that is done.")
-        if status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED"):
+        if status == "ROLLBACK_COMPLETE":
+            self.delete(lambda _: None)
+            return None
+        if status in ("ROLLBACK_FAILED", "DELETE_FAILED"):
             raise StackFailed(
                 f"{self.name} could not be made or taken away before ({status}), and so cannot be "
                 "changed. `destroy` it, then deploy again."

@@ -7,6 +7,7 @@ of them deploy at a time.
 
 import getpass
 import json
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 STATE_KEY = "state.json"
 LOCK_KEY = "lock.json"
-ABANDONED = timedelta(hours=1)
-"""No deployment takes as long: who left the lock behind has died."""
+ABANDONED = timedelta(minutes=20)
+"""Chalice takes two or three: who has held the lock for as long has died."""
 
 ABSENT = ("NoSuchKey", "404")
 TAKEN = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
@@ -76,7 +77,8 @@ class StateStore:
     def lock(self) -> Iterator[None]:
         """Be the only one who changes the stage. Raises Locked that says who else is.
 
-        One that was left behind for longer than ABANDONED is taken over; S3 lets only one do so.
+        One whose holder has died, or has had it for longer than ABANDONED, is taken over; S3 lets
+        only one do so.
         """
         etag = self._take()
         try:
@@ -100,7 +102,7 @@ class StateStore:
         body, etag = held
         holder = json.loads(body)
         since = datetime.fromisoformat(holder["since"])
-        if since > utc_now() - ABANDONED:
+        if since > utc_now() - ABANDONED and not _has_died(holder):
             raise Locked(
                 f"{holder['by']} has been deploying since {holder['since']}. Wait for that to end; "
                 f"if it has died, the lock is void {ABANDONED.seconds // 60} minutes after it was "
@@ -114,7 +116,7 @@ class StateStore:
             raise
 
     def _put_lock(self, **condition: Any) -> str:
-        lock = {"by": who(), "since": timestamp(utc_now())}
+        lock = {"by": who(), "pid": os.getpid(), "since": timestamp(utc_now())}
         answer = self.client.put_object(
             Bucket=self.bucket, Key=LOCK_KEY, Body=json.dumps(lock).encode(), **condition
         )
@@ -128,6 +130,17 @@ class StateStore:
                 return None
             raise
         return answer["Body"].read(), answer["ETag"]
+
+
+def _has_died(holder: dict[str, Any]) -> bool:
+    """Whether it was a process of this user's on this machine that is no more."""
+    if holder["by"] != who():
+        return False
+    try:
+        os.kill(holder["pid"], 0)
+    except ProcessLookupError:
+        return True
+    return False
 
 
 def who() -> str:

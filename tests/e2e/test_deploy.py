@@ -6,6 +6,7 @@ its own role, from the very package that Lambda would get.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -322,7 +323,10 @@ def test_api_refuses_who_does_not_sign_with_cors_and_problem_details(tool: Tool)
 
 
 def test_a_change_of_code_is_deployed_by_another_machine(tool: Tool, tmp_path: Path) -> None:
-    """A fresh clone knows nothing, and the stage's record is lost: it looks what there is."""
+    """A fresh clone knows nothing, and the stage's record is lost: it looks what there is.
+
+    Killed in the middle, it goes on when it is run again.
+    """
     tool.emulator.client("s3").delete_object(
         Bucket=f"image-pipeline-{STAGE}-deployments-000000000000-us-east-1", Key="state.json"
     )
@@ -331,12 +335,31 @@ def test_a_change_of_code_is_deployed_by_another_machine(tool: Tool, tmp_path: P
     app.write_text(app.read_text() + "\nCHANGED = True\n")
     apis = tool.emulator.client("apigateway").get_rest_apis()["items"]
     assert other("diff").returncode == 1
+    die_at("Updating lambda function", other)
     ran = other("deploy")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "Updating lambda function: image-pipeline-dev-process_images" in ran.stdout
     assert [api["id"] for api in apis] == [
         api["id"] for api in tool.emulator.client("apigateway").get_rest_apis()["items"]
     ]
+
+
+def die_at(words: str, tool: Tool) -> None:
+    """Deploy until it says so, and then end as a machine does that loses its power."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "infrastructure", "deploy", "--stage", STAGE],
+        cwd=tool.project,
+        env=tool.emulator.environ | IMPATIENT,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        for line in process.stdout or ():
+            if words in line:
+                break
+        else:
+            pytest.fail(f"It never said {words!r}.")
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_two_at_once_are_refused(tool: Tool) -> None:
