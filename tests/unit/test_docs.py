@@ -1,12 +1,50 @@
 """The documentation says what the code does."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import get_args
+
+import pytest
 
 from chalicelib.config import Settings
+from chalicelib.services import Step
+from chalicelib.telemetry import COUNTS
+from infrastructure.__main__ import COMMANDS
+from tests.template import decided, read_template
 
 PROJECT = Path(__file__).resolve().parents[2]
+PAGES = (
+    *(PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((PROJECT / "docs").glob("*.md")),
+    PROJECT / "benchmarks" / "README.md",
+)
+METRICS = (
+    *COUNTS.values(),
+    *("BytesSaved", "EstimatedCost"),
+    *(f"{step.capitalize()}Duration" for step in get_args(Step)),
+)
+TEMPLATE = read_template()
+
+
+def document(name: str) -> str:
+    return (PROJECT / "docs" / name).read_text()
+
+
+def rows(text: str, heading: str) -> list[list[str]]:
+    """The cells of the tables below a heading, a list a row."""
+    [section] = re.findall(rf"^#+ {heading}$(.*?)(?=^#|\Z)", text, re.MULTILINE | re.DOTALL)
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in section.splitlines()
+        if line.startswith("|")
+    ]
+
+
+def named(cell: str) -> list[str]:
+    """What stands in a cell as code."""
+    return re.findall(r"`([^`]+)`", cell)
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
@@ -24,8 +62,66 @@ def test_every_setting_is_documented_with_its_default() -> None:
     assert rows == expected
 
 
-def test_links_between_documents_lead_somewhere() -> None:
-    """Every relative link of the README and of docs/ names a file that is there."""
-    for page in [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]:
-        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_documents_lead_somewhere(page: Path) -> None:
+    """Every relative link names a file that is there and, behind a #, a heading or anchor in it."""
+    for link in re.findall(r"\]\((?!https?://)([^)\s]+)\)", page.read_text()):
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), f"{page.name} links to {link}"
+        if anchor:
+            assert anchor in anchors(target.read_text()), f"{page.name} links to {link}"
+
+
+def anchors(text: str) -> Iterator[str]:
+    """What a link can lead to: headings as GitHub makes anchors of them, and anchors by name."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    for heading in re.findall(r"^#+ (.+)$", prose, re.MULTILINE):
+        yield re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+    yield from re.findall(r'<a id="([^"]+)">', text)
+
+
+def test_every_alarm_is_explained() -> None:
+    """docs/operating.md has each alarm of the template, and none that is not."""
+    stack = decided(TEMPLATE, Stage="dev")
+    expected = {
+        resource["Properties"]["AlarmName"].removeprefix("image-pipeline-dev-")
+        for resource in stack["Resources"].values()
+        if resource["Type"] == "AWS::CloudWatch::Alarm"
+    }
+    explained = [name for row in rows(document("operating.md"), "Alarms") for name in named(row[0])]
+    assert sorted(explained) == sorted(expected)
+
+
+def test_every_metric_is_explained() -> None:
+    """docs/operating.md has each metric, and none that is not."""
+    explained = [
+        name for row in rows(document("operating.md"), "Metrics") for name in named(row[0])
+    ]
+    assert sorted(explained) == sorted(METRICS)
+
+
+def test_every_parameter_is_documented_with_its_default() -> None:
+    """docs/deploying.md has a row for each parameter, in order, with its default."""
+    documented = [
+        (named(row[0])[0], row[1])
+        for row in rows(document("deploying.md"), "Parameters")
+        if named(row[0])
+    ]
+    expected = [
+        (name, shown_default(parameter)) for name, parameter in TEMPLATE["Parameters"].items()
+    ]
+    assert documented == expected
+
+
+def shown_default(parameter: dict[str, str]) -> str:
+    if "Default" not in parameter:
+        return ""
+    return f"`{parameter['Default']}`" if parameter["Default"] != "" else "empty"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_shown(command: str) -> None:
+    """Somewhere it stands with a stage, as it is run."""
+    shown = f"python -m infrastructure {command} --stage"
+    assert any(shown in page.read_text() for page in PAGES), command
