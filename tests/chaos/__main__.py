@@ -1,6 +1,7 @@
 """``make chaos``: many schedules, each from a seed, and a burst; what fails is printed whole."""
 
 import argparse
+import logging
 import sys
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ def main() -> int:
     parser.add_argument("--schedules", type=int, default=1000)
     parser.add_argument("--burst", type=int, default=500, help="images of the burst; 0 for none")
     options = parser.parse_args()
+    logging.disable()  # what fails is told whole, and the rest is thousands of lines
     failed = run_schedules(range(options.seed, options.seed + options.schedules))
     if options.burst:
         run_burst(options.burst, options.seed)
