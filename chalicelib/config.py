@@ -175,7 +175,7 @@ class Settings:
     image_properties: bool = _setting(
         parse_switch,
         "Whether Rekognition also tells colours, brightness, sharpness and contrast "
-        "(billed as a second call).",
+        "(billed on top).",
         "false",
     )
     batch_size: int = _setting(

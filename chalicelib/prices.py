@@ -3,11 +3,14 @@
 RECOGNITION_USD = 1.00
 """Rekognition DetectLabels, general labels."""
 
+PROPERTIES_USD = 0.75
+"""IMAGE_PROPERTIES, on top of it."""
+
 REST_USD = 0.070
 """S3, DynamoDB, SQS and SNS together, with the default settings."""
 
 
 def cost_usd(images: int, *, image_properties: bool, recognized: bool = True) -> float:
-    """What processing so many images costs in calls; IMAGE_PROPERTIES is billed as a second one."""
-    recognition = RECOGNITION_USD * (2 if image_properties else 1) if recognized else 0
-    return images / 1000 * (recognition + REST_USD)
+    """What processing so many images costs in calls, with Rekognition's where it answered."""
+    recognition = RECOGNITION_USD + (PROPERTIES_USD if image_properties else 0)
+    return images / 1000 * (REST_USD + (recognition if recognized else 0))

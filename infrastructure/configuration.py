@@ -10,7 +10,7 @@ from boto3 import Session
 from infrastructure.deploy import write_configuration
 from infrastructure.stack import Stack
 from infrastructure.stage import PROJECT, stack_name
-from infrastructure.state import StateStore, write_chalice_state
+from infrastructure.state import state_of, write_chalice_state
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     session = Session()
     outputs = Stack(session.client("cloudformation"), stack_name(options.stage)).outputs()
     write_configuration(options.stage, outputs)
-    state = StateStore(session.client("s3"), outputs["DeploymentsBucket"]).load()
+    state = state_of(session, outputs)
     write_chalice_state(PROJECT, options.stage, state)
     print(f"  chalice deploy, logs, url and delete know the stage {options.stage}")
     return 0

@@ -94,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
         packaged = _build(chalice_config(stage), target)
     with step("Resources"):
         wanted = parameters(stage, options, target, session)
-        outputs = _apply_resources(stage, wanted, session, may_lose=options.allow_data_loss)
+        outputs = _apply_resources(stage, wanted, target, session, may_lose=options.allow_data_loss)
     with step("Configuration"):
         write_configuration(stage, outputs)
     store = StateStore(session.client("s3"), outputs["DeploymentsBucket"])
@@ -153,14 +153,16 @@ def parameters(
     """What the template is told: what the file says of the stage, and over it the options."""
     of_stage: dict[str, str] = json.loads(PARAMETERS.read_text()).get(stage, {})
     auth = variables_of(stage).get("API_AUTH")
-    return {
-        "Stage": stage,
+    told = {
         **({"ApiAuth": auth} if auth else {}),
         **of_stage,
         **({"NotificationEmail": options.email} if options.email else {}),
         **_boundary(stage, target, session),
         **dict(options.parameter),
     }
+    if "Stage" in told:
+        raise StepFailed("The parameter Stage is what --stage says. Leave it out.")
+    return {"Stage": stage, **told}
 
 
 def _boundary(stage: str, target: Target, session: Session) -> dict[str, str]:
@@ -184,14 +186,19 @@ def _build(config: Config, target: Target) -> Path:
 
 
 def _apply_resources(
-    stage: str, parameters: Mapping[str, str], session: Session, *, may_lose: bool
+    stage: str,
+    parameters: Mapping[str, str],
+    target: Target,
+    session: Session,
+    *,
+    may_lose: bool,
 ) -> dict[str, str]:
     client = session.client("cloudformation")
     if not session.client("apigateway").get_account().get("cloudwatchRoleArn"):
         print("  API Gateway may not write logs in this account and region yet:")
-        _apply(Stack(client, ACCOUNT_STACK), ACCOUNT_TEMPLATE, {}, {}, may_lose=may_lose)
+        _apply(Stack(client, ACCOUNT_STACK), ACCOUNT_TEMPLATE, {}, {}, {}, may_lose=may_lose)
     stack = Stack(client, stack_name(stage))
-    _apply(stack, TEMPLATE, parameters, {TAG: stage}, may_lose=may_lose)
+    _apply(stack, TEMPLATE, parameters, {TAG: stage}, target.names, may_lose=may_lose)
     return stack.outputs()
 
 
@@ -200,10 +207,11 @@ def _apply(
     template: Path,
     parameters: Mapping[str, str],
     tags: Mapping[str, str],
+    names: Mapping[str, str],
     *,
     may_lose: bool,
 ) -> None:
-    change_set = stack.propose(template, parameters, tags)
+    change_set = stack.propose(template, parameters, tags, names)
     if change_set is None:
         print("  unchanged")
         return
@@ -337,7 +345,7 @@ def _api_of(record: Mapping[str, Any]) -> dict[str, str]:
 def api_url(api: Mapping[str, str], environ: Mapping[str, str]) -> str:
     """Where the API answers, with a slash at its end. An emulator serves it at its own address."""
     url = api["rest_api_url"]
-    if not (endpoint := environ.get("AWS_ENDPOINT_URL")):
+    if not (endpoint := environ.get("AWS_ENDPOINT_URL", "").rstrip("/")):
         return url
     api_stage = url.rstrip("/").rpartition("/")[2]
     return f"{endpoint}/restapis/{api['rest_api_id']}/{api_stage}/_user_request_/"

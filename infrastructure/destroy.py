@@ -142,7 +142,10 @@ def _forget_account(stage: str, session: Session) -> None:
     if others or account.describe() is None:
         print("  unchanged")
         return
-    session.client("apigateway").update_account(
-        patchOperations=[{"op": "replace", "path": "/cloudwatchRoleArn", "value": ""}]
-    )
+    gateway = session.client("apigateway")
+    used = gateway.get_account().get("cloudwatchRoleArn", "")
+    if used.rpartition("/")[2] in {each["PhysicalResourceId"] for each in account.resources()}:
+        gateway.update_account(
+            patchOperations=[{"op": "replace", "path": "/cloudwatchRoleArn", "value": ""}]
+        )
     account.delete(lambda line: print(f"  {line}", flush=True))

@@ -20,7 +20,7 @@ from infrastructure.stage import (
     stack_name,
     variables_of,
 )
-from infrastructure.state import StateStore
+from infrastructure.state import state_of
 
 add_arguments = deploy.add_parameters
 
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     stack = Stack(session.client("cloudformation"), stack_name(stage))
     print("Resources")
     wanted = deploy.parameters(stage, options, target, session)
-    change_set = stack.propose(TEMPLATE, wanted, {TAG: stage})
+    change_set = stack.propose(TEMPLATE, wanted, {TAG: stage}, target.names)
     if change_set:
         deploy.print_changes(change_set)
         stack.drop(change_set.name, is_new=change_set.is_new)
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
         return 1
     outputs = stack.outputs()
     config = json.loads(CONFIG.read_text())
-    state = StateStore(session.client("s3"), outputs["DeploymentsBucket"]).load()
+    state = state_of(session, outputs)
     chalice = chalice_config(stage)
     packaged = package.build(chalice, local=target.is_local)
     would_be = deploy.fingerprint_of(packaged, configure(config, stage, outputs), stage)

@@ -1,4 +1,4 @@
-"""API Gateway beyond what Chalice sets: its own errors, throttling, logs, metrics, traces."""
+"""API Gateway beyond what Chalice sets: its own errors, throttling, logs, traces."""
 
 import json
 from collections.abc import Mapping
@@ -83,7 +83,6 @@ class Gateway:
         wanted = {
             "/*/*/throttling/rateLimit": str(requests_per_s),
             "/*/*/throttling/burstLimit": str(burst),
-            "/*/*/metrics/enabled": "true",
             "/accessLogSettings/destinationArn": access_log_arn.removesuffix(":*"),
             "/accessLogSettings/format": ACCESS_LOG,
             "/tracingEnabled": str(traced).lower(),
@@ -100,7 +99,7 @@ class Gateway:
             )
             done.append(
                 f"up to {requests_per_s:g} requests a second (bursts of {burst}), access logs, "
-                f"metrics, traces {'on' if traced else 'off'}"
+                f"traces {'on' if traced else 'off'}"
             )
         return done
 
@@ -133,7 +132,6 @@ class Gateway:
         return {
             "/*/*/throttling/rateLimit": str(float(every.get("throttlingRateLimit", -1))),
             "/*/*/throttling/burstLimit": str(every.get("throttlingBurstLimit", -1)),
-            "/*/*/metrics/enabled": str(every.get("metricsEnabled", False)).lower(),
             "/accessLogSettings/destinationArn": log.get("destinationArn", "").removesuffix(":*"),
             "/accessLogSettings/format": log.get("format", ""),
             "/tracingEnabled": str(stage.get("tracingEnabled", False)).lower(),

@@ -14,6 +14,7 @@ from typing import Any
 from boto3 import Session
 
 from chalicelib.messages import printable
+from infrastructure.deployed import API_HANDLER
 from infrastructure.stack import Stack
 from infrastructure.stage import stack_name
 
@@ -41,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     session = Session()
     groups = log_groups(Stack(session.client("cloudformation"), stack_name(options.stage)))
-    chosen = [each for each in groups if each.endswith(options.function)]
+    functions = {group: function_of(group, options.stage) for group in groups}
+    chosen = [group for group in groups if options.function in ("", functions[group])]
     if not chosen:
         print(f"No function of {options.stage} is called {options.function}.")
         return 1
@@ -51,7 +53,10 @@ def run(options: argparse.Namespace) -> int:
     ):
         line = parsed(message)
         if is_wanted(line, message, options):
-            print(message.rstrip() if options.json else shown(group, line, message), flush=True)
+            print(
+                message.rstrip() if options.json else shown(functions[group], line, message),
+                flush=True,
+            )
     return 0
 
 
@@ -63,6 +68,11 @@ def log_groups(stack: Stack) -> list[str]:
         if resource["ResourceType"] == "AWS::Logs::LogGroup"
         and resource["PhysicalResourceId"].startswith("/aws/lambda/")
     ]
+
+
+def function_of(group: str, stage: str) -> str:
+    """The function that a log group is of, as app.py names it."""
+    return group.removeprefix(f"/aws/lambda/{stack_name(stage)}").removeprefix("-") or API_HANDLER
 
 
 def events(
@@ -125,9 +135,8 @@ def _words(line: Mapping[str, Any]) -> Iterator[Any]:
     yield from {key, *key.split("/")}
 
 
-def shown(group: str, line: Mapping[str, Any], message: str) -> str:
+def shown(function: str, line: Mapping[str, Any], message: str) -> str:
     """A line for people to read."""
-    function = re.sub(r"^/aws/lambda/image-pipeline-[^-]+-?", "", group) or "api_handler"
     if not line:
         return f"{function:<15} {message.rstrip()}"
     if "_aws" in line:

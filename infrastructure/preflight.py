@@ -38,6 +38,11 @@ class Target:
     caller: str
     is_local: bool
 
+    @property
+    def names(self) -> dict[str, str]:
+        """What a template calls this account and region."""
+        return {"AWS::AccountId": self.account, "AWS::Region": self.region}
+
     def arn(self, service: str, resource: str, region: str = "") -> str:
         """Of something in this account."""
         partition = self.caller.split(":")[1]
@@ -70,8 +75,10 @@ def preflight(
 
 def is_on_loopback(environ: Mapping[str, str]) -> bool:
     """Whether AWS is an emulator on this machine, whose functions this very Python runs."""
-    host = urlsplit(environ.get("AWS_ENDPOINT_URL", "")).hostname or ""
+    if environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+        return False
     try:
+        host = urlsplit(environ.get("AWS_ENDPOINT_URL", "")).hostname or ""
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False

@@ -1,9 +1,11 @@
 """CloudFormation: what a template would change, changing it, and taking it all away."""
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -30,6 +32,7 @@ STATEFUL = (
 
 NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 DONE = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE", "DELETE_COMPLETE")
+GONE = ("DELETE_COMPLETE", "DELETE_SKIPPED")
 IN_REVIEW = "REVIEW_IN_PROGRESS"
 """A stack that has only a change set yet: there is nothing in it."""
 
@@ -84,13 +87,17 @@ class Stack:
 
     def describe(self) -> dict[str, Any] | None:
         """As DescribeStacks gives it; None where there is none, or nothing in it yet."""
+        stack = self._any()
+        return None if stack is None or stack["StackStatus"] == IN_REVIEW else stack
+
+    def _any(self) -> dict[str, Any] | None:
         try:
             stack: Any = self._client.describe_stacks(StackName=self.name)["Stacks"][0]
         except ClientError as error:
             if error.response["Error"]["Code"] == "ValidationError":
                 return None
             raise
-        return None if stack["StackStatus"] in (IN_REVIEW, "DELETE_COMPLETE") else dict(stack)
+        return None if stack["StackStatus"] == "DELETE_COMPLETE" else dict(stack)
 
     def outputs(self) -> dict[str, str]:
         """Its outputs. Raises StackFailed where it does not exist."""
@@ -100,25 +107,33 @@ class Stack:
         return {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", ())}
 
     def resources(self) -> Iterator[Mapping[str, Any]]:
-        """As ListStackResources gives them."""
+        """As ListStackResources gives them, without those that are gone or never were."""
         for page in self._client.get_paginator("list_stack_resources").paginate(
             StackName=self.name
         ):
-            yield from page["StackResourceSummaries"]
+            for resource in page["StackResourceSummaries"]:
+                if resource.get("PhysicalResourceId") and resource["ResourceStatus"] not in GONE:
+                    yield resource
 
     # ── changing ─────────────────────────────────────────────────────────────────────────────────
 
     def propose(
-        self, template: Path, parameters: Mapping[str, str], tags: Mapping[str, str]
+        self,
+        template: Path,
+        parameters: Mapping[str, str],
+        tags: Mapping[str, str],
+        names: Mapping[str, str] = MappingProxyType({}),
     ) -> ChangeSet | None:
         """What the template would change; None where nothing.
 
         A parameter that is not given keeps the value it has. Resources that an earlier stack of
-        this name left behind are taken over. Where the stack is being changed, this waits; one that
+        this name left behind are taken over, as far as ``names`` has the variables in theirs
+        (``AWS::AccountId`` …): CloudFormation knows them again by names that are written out.
+        Where the stack is being changed, this waits; one that
         could not be made goes first: there is nothing in it. Raises StackFailed where it cannot be
         told.
         """
-        body = template.read_text()
+        body = with_names(template.read_text(), {**parameters, **names})
         if len(body.encode()) > MAX_INLINE_BYTES:
             raise StackFailed(f"{template.name} is over the {MAX_INLINE_BYTES:,} bytes CFN takes.")
         stack = self._settled()
@@ -195,7 +210,8 @@ class Stack:
     def drop(self, change_set: str, *, is_new: bool) -> None:
         """Forget a change set, and the empty stack that was made to hold it."""
         self._client.delete_change_set(StackName=self.name, ChangeSetName=change_set)
-        if is_new:
+        # Somebody else may have made the stack meanwhile.
+        if is_new and (self._any() or {}).get("StackStatus") == IN_REVIEW:
             self._client.delete_stack(StackName=self.name)
 
     def apply(self, change_set: ChangeSet, report: Callable[[str], None]) -> None:
@@ -249,3 +265,16 @@ class Stack:
         if self.describe() is not None:
             self._events(self.name, seen)
         return seen
+
+
+def with_names(body: str, variables: Mapping[str, str]) -> str:
+    """A template whose buckets, tables and queues have their names written out, where they can be.
+
+    "Dynamic names are not supported" by automatic import (CloudFormation User Guide).
+    """
+
+    def written_out(name: re.Match[str]) -> str:
+        text = re.sub(r"\$\{([\w:]+)\}", lambda word: variables.get(word[1], word[0]), name[2])
+        return name[0] if "${" in text else f"{name[1]}{text}"
+
+    return re.sub(r"(?m)^( *(?:BucketName|TableName|QueueName): )!Sub (\S+)$", written_out, body)

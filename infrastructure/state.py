@@ -9,13 +9,14 @@ import getpass
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from boto3 import Session
 from botocore.exceptions import ClientError
 
 from chalicelib.errors import PipelineError
@@ -111,6 +112,8 @@ class StateStore:
         try:
             return self._put_lock(IfMatch=etag)
         except ClientError as error:
+            if error.response["Error"]["Code"] in ABSENT:
+                return self._take()  # likewise
             if error.response["Error"]["Code"] in TAKEN:
                 raise Locked("Somebody else has just begun to deploy.") from error
             raise
@@ -137,7 +140,7 @@ def _has_died(holder: dict[str, Any]) -> bool:
     if holder["by"] != who():
         return False
     try:
-        os.kill(holder["pid"], 0)
+        os.kill(holder.get("pid", os.getpid()), 0)
     except ProcessLookupError:
         return True
     return False
@@ -145,7 +148,17 @@ def _has_died(holder: dict[str, Any]) -> bool:
 
 def who() -> str:
     """Who runs this, and where, for others to ask."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a user without a name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def state_of(session: Session, outputs: Mapping[str, str]) -> State:
+    """The state of the stage whose stack has these outputs; empty where it has no place for one."""
+    bucket = outputs.get("DeploymentsBucket")
+    return StateStore(session.client("s3"), bucket).load() if bucket else State()
 
 
 def write_chalice_state(project: Path, stage: str, state: State) -> None:

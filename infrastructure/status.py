@@ -13,7 +13,7 @@ from boto3 import Session
 from infrastructure.deployed import Deployed
 from infrastructure.stack import Stack
 from infrastructure.stage import chalice_config, stack_name
-from infrastructure.state import State, StateStore
+from infrastructure.state import State, state_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,12 @@ def _lines(stage: str, stack: Stack, session: Session) -> Iterator[Line]:
         return
     yield of_stack(description)
     outputs = stack.outputs()
-    state = StateStore(session.client("s3"), outputs["DeploymentsBucket"]).load()
+    if not outputs:
+        return  # it could not be made
+    state = state_of(session, outputs)
     yield from of_functions(state, Deployed(session, chalice_config(stage).app_name, stage), stage)
     yield from _of_queues(outputs, stage, session)
-    yield from of_alarms(_alarms(session, stage))
+    yield from of_alarms(_alarms(stack, session))
 
 
 def of_stack(description: Mapping[str, Any]) -> Line:
@@ -65,12 +67,20 @@ def of_functions(state: State, deployed: Deployed, stage: str) -> Iterator[Line]
         yield Line("functions", "not deployed, or not to the end", again)
     else:
         yield Line("deployed", f"{state.deployed_at} by {state.deployed_by}")
-    packages = set()
+    packages, handlers = set(), set()
+    recorded = {
+        resource["name"]
+        for resource in state.chalice["resources"]
+        if resource["resource_type"] == "lambda_function"
+    }
     for function in deployed.functions():
         packages.add(function.sha256)
+        handlers.add(function.handler)
         yield Line(
             function.handler, f"{function.runtime}, {function.sha256[:10]}, {function.modified_at}"
         )
+    for handler in sorted(recorded - handlers):
+        yield Line(handler, "is not on Lambda any more", again)
     if len(packages) > 1:
         yield Line("packages", "not all functions have the same", again)
     for resource in state.chalice["resources"]:
@@ -108,12 +118,18 @@ def of_queue(name: str, counts: Mapping[str, int], stage: str) -> Line:
     )
 
 
-def _alarms(session: Session, stage: str) -> list[Mapping[str, Any]]:
+def _alarms(stack: Stack, session: Session) -> list[Mapping[str, Any]]:
+    names = {
+        resource["PhysicalResourceId"]
+        for resource in stack.resources()
+        if resource["ResourceType"] == "AWS::CloudWatch::Alarm"
+    }
     paginator = session.client("cloudwatch").get_paginator("describe_alarms")
     return [
         alarm
-        for page in paginator.paginate(AlarmNamePrefix=f"{stack_name(stage)}-")
+        for page in paginator.paginate(AlarmNamePrefix=stack.name)
         for alarm in page["MetricAlarms"]
+        if alarm["AlarmName"] in names
     ]
 
 
@@ -121,4 +137,6 @@ def of_alarms(alarms: list[Mapping[str, Any]]) -> Iterator[Line]:
     raised = [alarm for alarm in alarms if alarm["StateValue"] == "ALARM"]
     yield Line("alarms", f"{len(raised)} of {len(alarms)} raised")
     for alarm in raised:
-        yield Line(alarm["AlarmName"], alarm["StateValue"], alarm.get("AlarmDescription", ""))
+        yield Line(
+            alarm["AlarmName"], alarm["StateValue"], alarm.get("AlarmDescription") or "look at it"
+        )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError
 
-from infrastructure.logs import events, is_wanted, log_groups, parsed, shown
+from infrastructure.logs import events, function_of, is_wanted, log_groups, parsed, shown
 from infrastructure.stack import Stack
 from infrastructure.stage import PROJECT, stack_name
 from localcloud.cloud import LocalCloud, Ports
@@ -66,7 +66,7 @@ def _follow(cloud: LocalCloud) -> None:
         ):
             line = parsed(message)
             if is_wanted(line, message, ALL_OF_IT):
-                print(shown(group, line, message), flush=True)
+                print(shown(function_of(group, STAGE), line, message), flush=True)
     except BotoCoreError as error:
         raise CloudFailed(f"The cloud does not answer any more: {error}") from error
 

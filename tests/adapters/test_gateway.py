@@ -26,7 +26,7 @@ WANTED: dict[str, Any] = {
 DONE = (
     "the API has its stage's tag",
     "errors of API Gateway's own have CORS headers and problem details",
-    "up to 12.5 requests a second (bursts of 25), access logs, metrics, traces on",
+    "up to 12.5 requests a second (bursts of 25), access logs, traces on",
 )
 TAG, ERRORS, SETTINGS = ([each] for each in DONE)
 
@@ -87,13 +87,12 @@ def answer(emulator: Emulator, gateway: Gateway, path: str) -> tuple[int, dict[s
 
 
 def test_fresh_api_gets_everything(gateway: Gateway, client: Any) -> None:
-    """Tag, errors, throttling, logs, metrics and traces, each told of."""
+    """Tag, errors, throttling, logs and traces, each told of."""
     assert gateway.configure(**WANTED) == [*TAG, *ERRORS, *SETTINGS]
 
     stage = stage_of(gateway)
     every = stage["methodSettings"]["*/*"]
     assert (every["throttlingRateLimit"], every["throttlingBurstLimit"]) == (12.5, 25)
-    assert every["metricsEnabled"]
     assert stage["accessLogSettings"] == {"destinationArn": LOG_GROUP, "format": ACCESS_LOG}
     assert stage["tracingEnabled"]
     assert client.get_tags(resourceArn=arn_of(gateway))["tags"] == WANTED["tags"]
@@ -151,7 +150,6 @@ def test_numbers_without_a_fraction_are_the_same_number(gateway: Gateway) -> Non
     [
         ("/*/*/throttling/rateLimit", "10000"),
         ("/*/*/throttling/burstLimit", "5000"),
-        ("/*/*/metrics/enabled", "false"),
         ("/tracingEnabled", "false"),
         ("/accessLogSettings/format", "$context.requestId"),
         ("/accessLogSettings/destinationArn", f"{LOG_GROUP}-other"),

@@ -122,7 +122,7 @@ def test_cost_is_what_the_readme_says() -> None:
     prices = [float(price) for price in re.findall(r"\| ([0-9.]+) \|$", costs, re.MULTILINE)]
 
     assert cost_usd(1000, image_properties=False) == pytest.approx(sum(prices))
-    assert cost_usd(1000, image_properties=True) == pytest.approx(sum(prices) + prices[0])
+    assert cost_usd(1000, image_properties=True) == pytest.approx(sum(prices) + 0.75)
     assert cost_usd(0, image_properties=True) == 0
 
 

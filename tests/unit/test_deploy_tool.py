@@ -216,7 +216,6 @@ def test_who_may_not_ask_for_a_boundary_has_none() -> None:
         parameters("dev", options(), TARGET, account(refusal="ServiceFailure"))
 
 
-@pytest.mark.xfail(strict=True, reason="--parameter Stage=… is told to the template")
 @pytest.mark.usefixtures("project")
 def test_stage_is_not_another_one_by_a_parameter() -> None:
     """The stack of ``dev`` would make, and later take away, what ``prod`` is called."""
@@ -403,7 +402,6 @@ def test_api_on_an_emulator_is_at_the_emulators_address() -> None:
     assert url == "http://127.0.0.1:4566/restapis/abc/dev/_user_request_/"
 
 
-@pytest.mark.xfail(strict=True, reason="the endpoint's last slash is doubled")
 def test_slash_behind_an_emulators_address_changes_nothing() -> None:
     """Everybody else takes an endpoint with it and without."""
     url = api_url(REST_API, {"AWS_ENDPOINT_URL": "http://127.0.0.1:4566/"})

@@ -10,7 +10,7 @@ import pytest
 from chalicelib.model import Failure, Image, ImageStatus, Original
 from chalicelib.telemetry import conclusion_metrics, metric_line
 from infrastructure import logs
-from infrastructure.logs import OVERLAP_MS, POLL_S, events, is_wanted, parsed, shown
+from infrastructure.logs import OVERLAP_MS, POLL_S, events, function_of, is_wanted, parsed, shown
 
 WORKER = "/aws/lambda/image-pipeline-dev-process_images"
 API = "/aws/lambda/image-pipeline-dev"
@@ -153,7 +153,7 @@ def test_metrics_are_shown_of_an_image_that_is_asked_for_and_as_json() -> None:
 
 def test_line_is_shown_with_when_who_how_grave_what_and_of_what() -> None:
     """The facts are those by which a line is found again; the logger is none of them."""
-    text = shown(WORKER, LINE, json.dumps(LINE))
+    text = shown("process_images", LINE, json.dumps(LINE))
 
     assert text.split() == [
         *("2026-01-31T09:15:00.123+00:00", "process_images", "INFO", "COMPLETED"),
@@ -163,7 +163,14 @@ def test_line_is_shown_with_when_who_how_grave_what_and_of_what() -> None:
 
 def test_function_behind_the_api_has_a_name() -> None:
     """On Lambda it is called like the stage alone."""
-    assert "api_handler" in shown(API, LINE, json.dumps(LINE))
+    assert function_of(API, "dev") == "api_handler"
+
+
+def test_function_is_named_as_the_app_names_it_whatever_the_stage() -> None:
+    """A stage may have a dash in its name, too."""
+    assert (
+        function_of("/aws/lambda/image-pipeline-dev-eu-handle_upload", "dev-eu") == "handle_upload"
+    )
 
 
 def test_traceback_stands_below_its_line() -> None:
@@ -171,7 +178,7 @@ def test_traceback_stands_below_its_line() -> None:
     trace = "Traceback (most recent call last):\n  File ...\nValueError: no\n"
     line = LINE | {"level": "ERROR", "exception": {"type": "ValueError", "traceback": trace}}
 
-    first, *below = shown(WORKER, line, json.dumps(line)).splitlines()
+    first, *below = shown("process_images", line, json.dumps(line)).splitlines()
 
     assert "ERROR" in first
     assert below == trace.splitlines()
@@ -181,21 +188,21 @@ def test_exception_that_is_text_is_shown_as_it_is() -> None:
     """Chalice logs a view that breaks in its own way."""
     line = LINE | {"exception": "ValueError: no"}
 
-    assert shown(WORKER, line, json.dumps(line)).endswith("\nValueError: no")
+    assert shown("process_images", line, json.dumps(line)).endswith("\nValueError: no")
 
 
 def test_keys_do_nothing_to_a_terminal() -> None:
     """A key is a stranger's: its control characters are shown and not obeyed."""
     line = LINE | {"key": "uploads/\x1b[2Jcat.jpg"}
 
-    assert "\x1b" not in shown(WORKER, line, json.dumps(line))
+    assert "\x1b" not in shown("process_images", line, json.dumps(line))
 
 
 def test_metrics_are_shown_as_names_and_numbers() -> None:
     """Each once, however many dimensions it is counted in."""
     line = metrics()
 
-    text = shown(WORKER, line, json.dumps(line))
+    text = shown("process_images", line, json.dumps(line))
 
     assert text.split() == ["process_images", "METRICS", "ImagesFailed=1"]
 
@@ -203,7 +210,7 @@ def test_metrics_are_shown_as_names_and_numbers() -> None:
 @pytest.mark.parametrize("message", CRASHES)
 def test_what_is_no_line_of_the_app_is_shown_as_it_came(message: str) -> None:
     """Behind the function that wrote it."""
-    assert shown(WORKER, {}, message) == f"process_images  {message.rstrip()}"
+    assert shown("process_images", {}, message) == f"process_images  {message.rstrip()}"
 
 
 # ── since when ───────────────────────────────────────────────────────────────────────────────────

@@ -220,18 +220,12 @@ def test_without_an_endpoint_it_is_aws() -> None:
     assert not is_on_loopback({})
 
 
-@pytest.mark.xfail(
-    strict=True, raises=ValueError, reason="urlsplit is outside the try of is_on_loopback"
-)
 def test_endpoint_that_is_no_url_is_not_loopback() -> None:
     """Of a bracket too few boto3 says what is wrong; a traceback says nothing."""
     assert not is_on_loopback({"AWS_ENDPOINT_URL": "http://[::1"})
 
 
 @pytest.mark.usefixtures("on_loopback")
-@pytest.mark.xfail(
-    strict=True, reason="AWS_IGNORE_CONFIGURED_ENDPOINT_URLS is not looked at, though boto3 does"
-)
 def test_endpoint_that_boto3_is_told_to_ignore_is_not_looked_at(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -102,9 +102,6 @@ def test_functions_of_two_packages_are_to_be_deployed_again() -> None:
     assert advised(found) == {"packages": DEPLOY}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="what is recorded and no longer on Lambda is not compared with it"
-)
 @pytest.mark.parametrize("on_lambda", [[], [function("sweep")]])
 def test_function_that_is_gone_from_lambda_is_missed(on_lambda: list[Function]) -> None:
     """Somebody has deleted it by hand: the record alone knows of it."""
@@ -171,7 +168,6 @@ def test_quiet_alarms_are_one_line() -> None:
     assert list(of_alarms([alarm("errors", "OK")])) == [Line("alarms", "0 of 1 raised")]
 
 
-@pytest.mark.xfail(strict=True, reason="an alarm without a description makes a line without advice")
 def test_raised_alarm_without_a_description_needs_a_look_too() -> None:
     """The exit status is made of the advice."""
     _, raised = of_alarms([alarm("by hand", "ALARM")])
