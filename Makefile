@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 export IMAGES ?=
-export EMAIL ?=
+export EMAIL
 JSON ?=
 OUT ?= demo-output
 API_PORT ?= 8000
@@ -25,7 +25,7 @@ run: .venv/local ## the cloud with the API, until Ctrl-C (API_PORT=… CLOUD_POR
 	@$(PY) -m localcloud run --api-port $(API_PORT) --cloud-port $(CLOUD_PORT)
 
 deploy: .venv-deploy/done ## a stage onto AWS, or up to date there (STAGE=dev EMAIL=… PYTHON=python3.13)
-	@.venv-deploy/bin/python -m infrastructure deploy --stage "$(STAGE)" $${EMAIL:+--email "$$EMAIL"}
+	@.venv-deploy/bin/python -m infrastructure deploy --stage "$(STAGE)" $(if $(filter command line,$(origin EMAIL)),--email "$$EMAIL")
 
 test: .venv/dev ## all tests, with branch coverage
 	@$(PY) -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=97

@@ -16,6 +16,7 @@ from infrastructure import (
     diff,
     logs,
     status,
+    template,
 )
 
 COMMANDS = {
@@ -25,6 +26,7 @@ COMMANDS = {
     "logs": logs,
     "destroy": destroy,
     "configure": configuration,
+    "template": template,
     "dlq": dead_letters,
     "check": check,
     "backfill": backfill,

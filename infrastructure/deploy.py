@@ -30,11 +30,12 @@ from infrastructure.destinations import set_destinations
 from infrastructure.gateway import Gateway
 from infrastructure.preflight import Target, preflight
 from infrastructure.smoke import smoke_test
-from infrastructure.stack import TAG, ChangeSet, Stack
+from infrastructure.stack import ChangeSet, Stack
 from infrastructure.stage import (
     CONFIG,
     PARAMETERS,
     PROJECT,
+    TAG,
     TEMPLATE,
     chalice_config,
     configure,
@@ -52,6 +53,12 @@ from infrastructure.state import (
 
 ACCOUNT_STACK = "image-pipeline-account"
 ACCOUNT_TEMPLATE = PROJECT / "infrastructure" / "account.yaml"
+
+
+BAD_CREDENTIALS = (
+    *("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "RequestExpired"),
+    *("SignatureDoesNotMatch", "UnrecognizedClientException"),
+)
 
 
 class StepFailed(PipelineError):
@@ -137,13 +144,16 @@ def advice(error: Exception) -> str:
     code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
     if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
         return "Log in first (`aws configure`, `aws sso login`, or AWS_PROFILE), then run it again."
-    if code in ("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "RequestExpired"):
-        return "Log in anew, then run it again."
-    if code in ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation"):
+    if code in BAD_CREDENTIALS:
+        return "Log in anew, or enable the region in your account, then run it again."
+    if code in ("AccessDenied", "AccessDeniedException") or "not authorized to" in str(error):
         return (
-            "These credentials may not do that; infrastructure/deployer.yaml has a role that may. "
+            "These credentials may not do that. infrastructure/deployer.yaml has a role that may, "
+            "but for the stack image-pipeline-account, which an administrator makes once. "
             "Then run it again."
         )
+    if "UPDATE_ROLLBACK_FAILED" in str(error):
+        return "`aws cloudformation continue-update-rollback` it, then run it again."
     return "Mend that, then run it again."
 
 

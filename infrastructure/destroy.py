@@ -1,12 +1,13 @@
 """Take a stage away: functions, API and resources.
 
 Every stage but prod loses all it holds: originals, renditions, records, dead letters, logs. Prod
-keeps its buckets, table, dead letters and users, and a later deployment takes them over again.
+keeps its buckets, table and users, and a later deployment takes buckets and table over again. It is
+not taken away while there are dead letters.
 """
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from boto3 import Session
@@ -16,8 +17,8 @@ from chalicelib.aws import batches
 from infrastructure.deploy import ACCOUNT_STACK, run_chalice, step, write_configuration
 from infrastructure.deployed import Deployed
 from infrastructure.preflight import preflight
-from infrastructure.stack import TAG, Stack
-from infrastructure.stage import PROJECT, chalice_config, forget, stack_name, variables_of
+from infrastructure.stack import Stack, StackFailed
+from infrastructure.stage import PROJECT, TAG, chalice_config, forget, stack_name, variables_of
 from infrastructure.state import State, StateStore, chalice_state_path, write_chalice_state
 
 KEEPS = "prod"
@@ -50,8 +51,11 @@ def run(options: argparse.Namespace) -> int:
     with step("Configuration"):  # Chalice loads the app, which wants its settings
         if outputs:
             write_configuration(stage, outputs)
+    if stage == KEEPS:
+        with step("Dead letters"):
+            require_no_dead_letters(stage, stack, session)
     with step("Functions and API"):
-        _delete_functions(stage, stack, session)
+        _delete_functions(stage, outputs, session)
     with step("Resources"):
         for bucket in buckets:
             _empty(bucket, session)
@@ -67,10 +71,7 @@ def run(options: argparse.Namespace) -> int:
 def warning(stage: str, buckets: list[str]) -> str:
     """What goes and what stays, before it is asked whether that is meant."""
     if stage == KEEPS:
-        return (
-            "  Functions, API, roles, queues and alarms go. Buckets, table, dead letters and users "
-            "stay."
-        )
+        return "  Functions, API, roles, queues and alarms go. Buckets, table and users stay."
     return f"  Everything goes, with all that is in {', '.join(buckets) or 'it'}."
 
 
@@ -88,18 +89,38 @@ def _buckets(stack: Stack) -> Iterator[str]:
                 yield resource["PhysicalResourceId"]
 
 
-def _delete_functions(stage: str, stack: Stack, session: Session) -> None:
+def require_no_dead_letters(stage: str, stack: Stack, session: Session) -> None:
+    """Raises StackFailed while there are any: a queue cannot be kept for the next stack."""
+    client = session.client("sqs")
+    for resource in stack.resources():
+        if resource["LogicalResourceId"].endswith("DeadLetterQueue"):
+            counts = client.get_queue_attributes(
+                QueueUrl=resource["PhysicalResourceId"],
+                AttributeNames=[
+                    "ApproximateNumberOfMessages",
+                    "ApproximateNumberOfMessagesNotVisible",
+                ],
+            )["Attributes"]
+            if any(map(int, counts.values())):
+                raise StackFailed(
+                    f"There are dead letters in {resource['PhysicalResourceId']}, which would be "
+                    f"lost. Look at them: python -m infrastructure dlq --stage {stage}"
+                )
+    print("  there are none")
+
+
+def _delete_functions(stage: str, outputs: Mapping[str, str], session: Session) -> None:
     config = chalice_config(stage)
     deployed = Deployed(session, config.app_name, stage)
     record = State(chalice=deployed.completed(State().chalice))
     if not record.chalice["resources"]:
         print("  there are none")
         return
-    if stack.describe() is None:
+    if "DeploymentsBucket" not in outputs:
         write_chalice_state(PROJECT, stage, record)
         run_chalice("delete", stage)
         return
-    store = StateStore(session.client("s3"), stack.outputs()["DeploymentsBucket"])
+    store = StateStore(session.client("s3"), outputs["DeploymentsBucket"])
     with store.lock():
         write_chalice_state(PROJECT, stage, record)
         run_chalice("delete", stage)

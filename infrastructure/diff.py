@@ -11,9 +11,10 @@ from boto3 import Session
 from infrastructure import deploy, package
 from infrastructure.deployed import Deployed
 from infrastructure.preflight import preflight
-from infrastructure.stack import TAG, Stack
+from infrastructure.stack import Stack
 from infrastructure.stage import (
     CONFIG,
+    TAG,
     TEMPLATE,
     chalice_config,
     configure,

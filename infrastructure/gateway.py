@@ -40,7 +40,7 @@ ACCESS_LOG = json.dumps(
             "status": "status",
             "latency_ms": "responseLatency",
             "response_bytes": "responseLength",
-            "error": "error.message",
+            "error": "error.responseType",
         }.items()
     }
 )

@@ -138,7 +138,7 @@ def _words(line: Mapping[str, Any]) -> Iterator[Any]:
 def shown(function: str, line: Mapping[str, Any], message: str) -> str:
     """A line for people to read."""
     if not line:
-        return f"{function:<15} {message.rstrip()}"
+        return f"{function:<15} {_printable(message)}"
     if "_aws" in line:
         return f"{function:<15} {'METRICS':<8} {_metrics(line)}"
     facts = "  ".join(f"{name}={printable(str(line[name]))}" for name in FACTS if name in line)
@@ -146,7 +146,11 @@ def shown(function: str, line: Mapping[str, Any], message: str) -> str:
     text = f"{function:<15} {line.get('level', ''):<8} {said}  {facts}".rstrip()
     trace = line.get("exception") or {}
     stack = trace.get("traceback", "") if isinstance(trace, dict) else trace
-    return f"{line.get('timestamp', '')} {text}" + (f"\n{stack.rstrip()}" if stack else "")
+    return f"{line.get('timestamp', '')} {text}" + (f"\n{_printable(stack)}" if stack else "")
+
+
+def _printable(text: str) -> str:
+    return "\n".join(map(printable, text.rstrip().splitlines()))
 
 
 def _metrics(line: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """What has to be right before a deployment touches anything."""
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +21,18 @@ OPEN_API = (
     "Set it to iam in .chalice/config.json, or say --open-api if that is what you want."
 )
 
-LOCAL_STAGE = "local"
+NO_REGION = (
+    "No region is set (AWS_REGION alone is not read): export AWS_DEFAULT_REGION, or "
+    "`aws configure set region …`."
+)
+
+NAME = re.compile(r"[a-z][a-z0-9-]{0,7}")
+TAKEN = {
+    "local": "the stage of `make run`",
+    "account": "what the account's own stack is called",
+    "delivery": "what the stack of the pipeline is called",
+    "github": "what the stack of GitHub's provider is called",
+}
 
 
 class NotReady(PipelineError):
@@ -85,8 +97,10 @@ def is_on_loopback(environ: Mapping[str, str]) -> bool:
 
 
 def _stage_problems(stage: str) -> list[str]:
-    if stage == LOCAL_STAGE:
-        return [f"{stage!r} is the stage of `make run`: take dev, prod or a name of your own."]
+    if stage in TAKEN:
+        return [f"{stage!r} is {TAKEN[stage]}: take dev, prod or a name of your own."]
+    if not NAME.fullmatch(stage):
+        return [f"A stage has 1 to 8 of a-z, 0-9 and '-', a letter first; {stage!r} has not."]
     return []
 
 
@@ -111,7 +125,7 @@ def _python_problems(version: tuple[int, ...]) -> list[str]:
 def _region_problems(session: Session) -> list[str]:
     region: Any = session.region_name
     if not region:
-        return ["No region is set: export AWS_DEFAULT_REGION, or `aws configure set region …`."]
+        return [NO_REGION]
     regions = session.get_available_regions("rekognition", session.get_partition_for_region(region))
     if region not in regions:
         return [f"Rekognition is not in {region}. It is in {', '.join(sorted(regions)) or 'none'}."]

@@ -19,8 +19,14 @@ from chalicelib.errors import PipelineError
 from chalicelib.model import Image, ImageStatus, image_id_of
 from chalicelib.services import Services
 
-TIMEOUT_S = 120
-"""Far more than a cold start, a picture and SQS's long poll take."""
+TIMEOUT_S = 420
+AGAIN_S = 30
+"""S3 may take five minutes until it tells of anything after it was told to (S3 User Guide, "Event
+notifications"). What happened before is never told of, so it is made to happen again.
+"""
+
+API_TIMEOUT_S = 60
+"""A new deployment of an API takes some seconds to be everywhere."""
 
 POLL_S = 0.5
 SIZE = (1200, 900)
@@ -43,31 +49,70 @@ def smoke_test(
 
     A line for each thing that held. Raises SmokeTestFailed. The picture goes in any case.
     """
-    key = f"{UPLOADS_PREFIX}smoke-test-{uuid4()}.jpg"
-
-    def wait_for(status: ImageStatus) -> tuple[Image, float]:
-        started = clock()
-        image = None
-        while clock() - started < TIMEOUT_S:
-            image = services.catalog.get(image_id_of(key))
-            if image and image.status is status and image.announced:
-                return image, clock() - started
-            if image and image.status is ImageStatus.FAILED:
-                break
-            sleep(POLL_S)
-        raise SmokeTestFailed(f"{key} should be {status} and announced. {_seen(image)}")
-
-    services.uploads.put(key, _picture(), "image/jpeg", "smoke test.jpg")
+    trial = _Trial(services, clock, sleep)
     try:
-        image, seconds = wait_for(ImageStatus.COMPLETED)
+        image, seconds = trial.come_to(ImageStatus.COMPLETED, trial.upload)
         names = ", ".join(rendition.name for rendition in image.renditions)
         yield f"completed and announced after {seconds:.1f} s, with {names}"
-        _require_readable(f"{api_url}images/{image.image_id}", image, session)
+        url = f"{api_url}images/{image.image_id}"
+        trial.wait(lambda: _problem(url, image, session))
         yield "the API tells of it"
-    finally:
-        services.uploads.delete(key)
-    _, seconds = wait_for(ImageStatus.DELETED)
+    except BaseException:
+        trial.remove()
+        raise
+    _, seconds = trial.come_to(ImageStatus.DELETED, trial.remove)
     yield f"removed with all that was made of it after {seconds:.1f} s"
+
+
+class _Trial:
+    """Pictures on their way: one, or as many as it takes until S3 tells of one."""
+
+    def __init__(
+        self, services: Services, clock: Callable[[], float], sleep: Callable[[float], None]
+    ) -> None:
+        self._services = services
+        self._clock = clock
+        self._sleep = sleep
+        self._keys: list[str] = []
+
+    def upload(self) -> None:
+        self._keys.append(f"{UPLOADS_PREFIX}smoke-test-{uuid4()}.jpg")
+        self._services.uploads.put(self._keys[-1], _picture(), "image/jpeg", "smoke test.jpg")
+
+    def remove(self) -> None:
+        for key in self._keys:
+            self._services.uploads.delete(key)
+
+    def come_to(self, status: ImageStatus, cause: Callable[[], None]) -> tuple[Image, float]:
+        """The first of them in that status, and how long it took since it was last caused.
+
+        Caused again every AGAIN_S while nothing is heard of it. Raises SmokeTestFailed.
+        """
+        began = caused = self._clock()
+        cause()
+        while self._clock() - began < TIMEOUT_S:
+            images = [self._services.catalog.get(image_id_of(key)) for key in self._keys]
+            known = [image for image in images if image is not None]
+            for image in known:
+                if image.status is status and image.announced:
+                    return image, self._clock() - caused
+                if image.status is ImageStatus.FAILED:
+                    raise SmokeTestFailed(f"{image.original.key}: {_seen(image)}")
+            is_unheard = not known or status is ImageStatus.DELETED
+            if is_unheard and self._clock() - caused > AGAIN_S:
+                caused = self._clock()
+                cause()
+            self._sleep(POLL_S)
+        seen = _seen(known[0] if known else None)
+        raise SmokeTestFailed(f"{self._keys[0]} should be {status} and announced. {seen}")
+
+    def wait(self, problem: Callable[[], str]) -> None:
+        """Until there is none. Raises SmokeTestFailed with the last one after API_TIMEOUT_S."""
+        began = self._clock()
+        while found := problem():
+            if self._clock() - began > API_TIMEOUT_S:
+                raise SmokeTestFailed(found)
+            self._sleep(POLL_S)
 
 
 def _picture() -> bytes:
@@ -80,16 +125,16 @@ def _picture() -> bytes:
     return body.getvalue()
 
 
-def _require_readable(url: str, image: Image, session: Session) -> None:
+def _problem(url: str, image: Image, session: Session) -> str:
+    """What is wrong with what the API says of an image; nothing, where it is right."""
     status, answer = _signed_get(url, session)
     if status != 200:  # noqa: PLR2004
-        raise SmokeTestFailed(f"GET {url} was answered with {status}: {answer!r}")
+        return f"GET {url} was answered with {status}: {answer!r}"
     try:
         told = json.loads(answer).get("image_id")
     except ValueError:
         told = None
-    if told != image.image_id:
-        raise SmokeTestFailed(f"GET {url} tells of another image: {answer!r}")
+    return "" if told == image.image_id else f"GET {url} tells of another image: {answer!r}"
 
 
 def _signed_get(url: str, session: Session) -> tuple[int, bytes]:

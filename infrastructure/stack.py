@@ -1,6 +1,6 @@
 """CloudFormation: what a template would change, changing it, and taking it all away."""
 
-import re
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +9,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
+from yaml import YAMLError
 
 from chalicelib.errors import PipelineError
+from infrastructure.template import rendered
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -21,10 +23,7 @@ POLL_S = 2.0
 MAX_INLINE_BYTES = 51_200
 """The most that CloudFormation takes as a TemplateBody."""
 
-CAPABILITIES: tuple["CapabilityType", ...] = ("CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND")
-TAG = "image-pipeline-stage"
-"""Every resource of a stage carries it, with the stage's name: CloudFormation hands it down."""
-
+CAPABILITIES: tuple["CapabilityType", ...] = ("CAPABILITY_NAMED_IAM",)
 STATEFUL = (
     *("AWS::S3::Bucket", "AWS::DynamoDB::Table", "AWS::SQS::Queue"),
     *("AWS::Cognito::UserPool", "AWS::Logs::LogGroup"),
@@ -133,16 +132,16 @@ class Stack:
         could not be made goes first: there is nothing in it. Raises StackFailed where it cannot be
         told.
         """
-        body = with_names(template.read_text(), {**parameters, **names})
+        try:
+            body = rendered(template, {**parameters, **names})
+        except YAMLError as error:
+            raise StackFailed(f"{template.name} is no YAML: {error}") from error
         if len(body.encode()) > MAX_INLINE_BYTES:
             raise StackFailed(f"{template.name} is over the {MAX_INLINE_BYTES:,} bytes CFN takes.")
         stack = self._settled()
         name = f"deploy-{time.time_ns()}"
         known = {each["ParameterKey"] for each in (stack or {}).get("Parameters", ())}
-        declared = {
-            each["ParameterKey"]
-            for each in self._client.validate_template(TemplateBody=body)["Parameters"]
-        }
+        declared = set(json.loads(body).get("Parameters", ()))
         if unknown := parameters.keys() - declared:
             raise StackFailed(
                 f"{template.name} has no parameter {', '.join(sorted(unknown))}; "
@@ -265,16 +264,3 @@ class Stack:
         if self.describe() is not None:
             self._events(self.name, seen)
         return seen
-
-
-def with_names(body: str, variables: Mapping[str, str]) -> str:
-    """A template whose buckets, tables and queues have their names written out, where they can be.
-
-    "Dynamic names are not supported" by automatic import (CloudFormation User Guide).
-    """
-
-    def written_out(name: re.Match[str]) -> str:
-        text = re.sub(r"\$\{([\w:]+)\}", lambda word: variables.get(word[1], word[0]), name[2])
-        return name[0] if "${" in text else f"{name[1]}{text}"
-
-    return re.sub(r"(?m)^( *(?:BucketName|TableName|QueueName): )!Sub (\S+)$", written_out, body)

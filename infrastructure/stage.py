@@ -18,12 +18,13 @@ from chalice.config import Config
 
 from chalicelib.bootstrap import Services
 from chalicelib.config import Settings, read_settings
-from infrastructure.stack import TAG
 
 PROJECT = Path(__file__).resolve().parent.parent
 TEMPLATE = PROJECT / "infrastructure" / "resources.yaml"
 PARAMETERS = PROJECT / "infrastructure" / "parameters.json"
 CONFIG = PROJECT / ".chalice" / "config.json"
+TAG = "image-pipeline-stage"
+"""Every resource of a stage carries it, with the stage's name: CloudFormation hands it down."""
 
 
 def stack_name(stage: str) -> str:

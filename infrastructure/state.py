@@ -141,7 +141,7 @@ def _has_died(holder: dict[str, Any]) -> bool:
         return False
     try:
         os.kill(holder.get("pid", os.getpid()), 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):  # gone, or its number is somebody else's now
         return True
     return False
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from botocore.exceptions import ClientError, WaiterError
 
 from infrastructure.stage import TEMPLATE, stack_name, stage_config
+from infrastructure.template import rendered
 from localcloud.emulator import READY_TIMEOUT_S, CloudFailed, Emulator
 from localcloud.functions import STAGE
 from localcloud.processes import Child, free_port, require_port
@@ -84,9 +85,9 @@ class LocalCloud(Emulator):
         cloudformation = self.client("cloudformation")
         request = {
             "StackName": stack_name(STAGE),
-            "TemplateBody": TEMPLATE.read_text(),
+            "TemplateBody": rendered(TEMPLATE, {"Stage": STAGE}),
             "Parameters": [{"ParameterKey": "Stage", "ParameterValue": STAGE}],
-            "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+            "Capabilities": ["CAPABILITY_IAM"],
         }
         step = "stack_create_complete"
         try:

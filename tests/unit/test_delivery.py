@@ -252,6 +252,7 @@ def test_deployer_may_delete_what_the_template_does_not_retain_and_nothing_else(
     for name, resource in resources.items():
         if action := DELETE.get(resource["Type"]):
             kept = resource["DeletionPolicy"].startswith("Retain")
+            kept |= stage == "prod" and "DeadLetter" in name  # with what is in it
             may = allowed(deployer(stage), action, arns[name], context_of(stage))
             assert may is not kept, f"{action} of {name}"
 
@@ -322,7 +323,6 @@ def deployment(stage: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 EVERYWHERE = {
-    "cloudformation:ValidateTemplate",
     "cognito-idp:CreateUserPool",
     "events:ListRules",
     "lambda:ListEventSourceMappings",

@@ -64,7 +64,7 @@ def options(*words: str) -> argparse.Namespace:
         (refused_by_aws("InvalidClientTokenId"), "Log in anew"),
         (refused_by_aws("AccessDenied"), "infrastructure/deployer.yaml"),
         (refused_by_aws("AccessDeniedException"), "infrastructure/deployer.yaml"),
-        (refused_by_aws("UnauthorizedOperation"), "infrastructure/deployer.yaml"),
+        (StackFailed("User: x is not authorized to perform: s3:PutObject"), "deployer.yaml"),
         (refused_by_aws("LimitExceeded"), "Mend that"),
         (EndpointConnectionError(endpoint_url="https://x"), "Mend that"),
         (StackFailed("Q: there is one"), "Mend that"),
@@ -369,7 +369,7 @@ def test_changes_that_lose_data_are_marked(capsys: pytest.CaptureFixture[str]) -
     [
         ("dev", ["a-uploads", "a-renditions"], ["Everything goes", "a-uploads, a-renditions"], []),
         ("dev", [], ["Everything goes"], []),
-        ("prod", [], ["Functions, API"], ["Buckets, table, dead letters and users stay"]),
+        ("prod", [], ["Functions, API"], ["Buckets, table and users stay"]),
     ],
 )
 def test_warning_says_what_goes_and_what_stays(

@@ -22,6 +22,7 @@ from chalicelib.services import Step
 from chalicelib.sweep import TIME_TO_END
 from chalicelib.telemetry import COUNTS, NAMESPACE
 from infrastructure.stage import TEMPLATE
+from infrastructure.template import rendered
 from tests.template import CONFIG, decided, read_template, timeout_s
 
 Stack = dict[str, Any]
@@ -48,7 +49,7 @@ FOR_WHOEVER_DEPLOYS = {
 """Outputs that need not be settings. One of these may become one."""
 
 HOLDS = {"AWS::S3::Bucket", "AWS::DynamoDB::Table", "AWS::Cognito::UserPool"}
-"""What cannot be made again. Dead-letter queues are among it, too."""
+"""What cannot be made again. Dead letters are looked after before a stack is taken away."""
 
 
 # ── what the app declares, what a stack has ──────────────────────────────────────────────────────
@@ -381,7 +382,7 @@ def prod_keeps_and_others_go(stack: Stack) -> Iterator[str]:
     prod = stage_of(stack) == "prod"
     for name, resource in stack["Resources"].items():
         policies = (resource.get("DeletionPolicy"), resource.get("UpdateReplacePolicy"))
-        if resource["Type"] in HOLDS or name in dead_letter_queues(stack):
+        if resource["Type"] in HOLDS:
             if policies != (("RetainExceptOnCreate", "Retain") if prod else ("Delete", "Delete")):
                 yield f"{name} has {policies}"
         elif set(policies) - {None, "Delete"}:
@@ -727,8 +728,8 @@ BREAKS: tuple[tuple[Rule, Callable[[dict[str, Any]], None]], ...] = (
         everything_is_reached_over_tls,
         setting(of("UploadsPolicy", f"{POLICY}/0/Resource"), [{"Fn::GetAtt": "Uploads.Arn"}]),
     ),
-    (functions_may_do_what_they_do, setting(role("SweepRole", "1/Resource"), "*")),
-    (functions_may_do_what_they_do, setting(role("SweepRole", "1/Action"), "dynamodb:*")),
+    (functions_may_do_what_they_do, setting(role("SweepRole", "2/Resource"), "*")),
+    (functions_may_do_what_they_do, setting(role("SweepRole", "2/Action"), "dynamodb:*")),
     (
         functions_write_their_own_logs,
         setting(role("SweepRole", "0/Resource"), {"Fn::GetAtt": "ApiHandlerLogs.Arn"}),
@@ -894,4 +895,4 @@ def test_budget_counts_the_stage_and_what_takes_no_tag() -> None:
 
 def test_template_travels_inline() -> None:
     """A larger one would need a bucket before there is any."""
-    assert len(TEMPLATE.read_bytes()) <= MAX_INLINE_BYTES
+    assert len(rendered(TEMPLATE, {"Stage": "prod"}).encode()) <= MAX_INLINE_BYTES
