@@ -33,19 +33,23 @@ FACTS: ContextVar[Mapping[str, str]] = ContextVar("FACTS", default=MappingProxyT
 OWN_FIELDS = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 """What every record has; anything else was given as ``extra``."""
 
-NAME = r"(?:signature|credentials?|token|authorization|password|secret|access[_-]?key(?:[_-]?id)?)"
+NAME = (
+    r"(?:signature|credentials?|token|authorization|password|secret|cookie|api[_-]?key"
+    r"|access[_-]?key(?:[_-]?id)?)"
+)
 SECRET_NAME = re.compile(rf".*{NAME}", re.IGNORECASE)
 
 EQUALS = r"""\\*["']?\s*(?:=|:|%3d)\s*\\*["']?"""
 """Between a name and its value: in a query, a header, or JSON, perhaps escaped."""
 
-SCHEME = r"(?:(?:basic|bearer|aws4-hmac-sha256)\s+)?"
+SCHEME = r"(?:(?:basic|bearer|token|aws4-hmac-sha256)\s+)?"
 VALUE = r"""[^\s"'\\,;&<>()\[\]{}]+"""
 
 SECRETS = {
-    r"""(://[^\s"<>?#]*[?#])[^\s"<>]+""": r"\1***",  # what stands behind the address in a URL
-    r"""(://)[^\s"<>/?#]*@""": r"\1***@",  # and in whose name it is asked for
+    r"""(://[^\s"<>?#]{0,2048}[?#])[^\s"<>]+""": r"\1***",  # behind the address in a URL
+    r"""(://)[^\s"<>/?#]{0,2048}@""": r"\1***@",  # and in whose name it is asked for
     rf"(?i)({NAME}{EQUALS}){SCHEME}{VALUE}": r"\1***",
+    rf"(?i)\b(bearer\s+){VALUE}": r"\1***",  # wherever a header is quoted
     r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b": "***",  # access keys, long-lived and temporary
 }
 

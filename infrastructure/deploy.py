@@ -106,11 +106,12 @@ def run(options: argparse.Namespace) -> int:
         write_configuration(stage, outputs)
     store = StateStore(session.client("s3"), outputs["DeploymentsBucket"])
     with step("Functions and API"), store.lock():
-        _deploy_functions(stage, packaged, store, session)
+        state = _deploy_functions(stage, packaged, store, session)
         config = chalice_config(stage)
-        api = _api_of(read_chalice_state(PROJECT, stage))
+        api = _api_of(state.chalice)
         with step("Beyond Chalice"):
             _beyond_chalice(config, api, outputs, session)
+        store.save(state)  # not before: cut off until here, all of it is done again
         if target.is_local:
             package.set_aside(packaged)
     url = api_url(api, os.environ)
@@ -261,7 +262,8 @@ def write_configuration(stage: str, outputs: Mapping[str, str]) -> None:
     print(f"  {CONFIG.relative_to(PROJECT)}: the stage {stage} knows its resources and roles")
 
 
-def _deploy_functions(stage: str, packaged: Path, store: StateStore, session: Session) -> None:
+def _deploy_functions(stage: str, packaged: Path, store: StateStore, session: Session) -> State:
+    """What is deployed then."""
     config = chalice_config(stage)
     deployed = Deployed(session, config.app_name, stage)
     state = store.load()
@@ -269,18 +271,16 @@ def _deploy_functions(stage: str, packaged: Path, store: StateStore, session: Se
     if state.fingerprint == fingerprint and is_on_lambda(packaged, state, deployed):
         write_chalice_state(PROJECT, stage, state)
         print("  unchanged")
-        return
+        return state
     before = State(chalice=deployed.completed(state.chalice))
     write_chalice_state(PROJECT, stage, before)
     store.save(before)  # without a fingerprint: until it is done, it is to be done
     run_chalice("deploy", stage)
-    store.save(
-        State(
-            chalice=read_chalice_state(PROJECT, stage),
-            fingerprint=fingerprint,
-            deployed_at=timestamp(utc_now()),
-            deployed_by=who(),
-        )
+    return State(
+        chalice=read_chalice_state(PROJECT, stage),
+        fingerprint=fingerprint,
+        deployed_at=timestamp(utc_now()),
+        deployed_by=who(),
     )
 
 

@@ -50,7 +50,10 @@ def run(options: argparse.Namespace) -> int:
     packaged = package.build(chalice, local=target.is_local)
     would_be = deploy.fingerprint_of(packaged, configure(config, stage, outputs), stage)
     deployed = Deployed(session, chalice.app_name, stage)
-    if would_be == state.fingerprint and deploy.is_on_lambda(packaged, state, deployed):
+    is_there = deploy.is_on_lambda(packaged, state, deployed)
+    if target.is_local:
+        package.set_aside(packaged)
+    if would_be == state.fingerprint and is_there:
         print("  unchanged")
         return 1 if change_set else 0
     print(
