@@ -10,6 +10,7 @@ from botocore.awsrequest import AWSResponse
 
 from chalicelib.aws.catalog import Catalog
 from localcloud.cloud import LocalCloud
+from localcloud.emulator import Emulator
 from tests.tables import create_table_like
 
 NUMBERS = count(1)
@@ -22,6 +23,13 @@ Action = BaseException | Callable[[], object] | dict[str, Any] | None
 def client_of(cloud: LocalCloud) -> Callable[[str], Any]:
     """The client of a service, one for all tests: making one takes longer than most of them."""
     return cache(cloud.client)
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    """An AWS with nothing in it but what the tests of a module put there."""
+    with Emulator() as emulator:
+        yield emulator
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -29,12 +28,6 @@ DONE = (
     "up to 12.5 requests a second (bursts of 25), access logs, traces on",
 )
 TAG, ERRORS, SETTINGS = ([each] for each in DONE)
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    with Emulator() as emulator:
-        yield emulator
 
 
 @pytest.fixture(scope="module")

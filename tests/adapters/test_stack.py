@@ -30,12 +30,6 @@ Write = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    with Emulator() as emulator:
-        yield emulator
-
-
-@pytest.fixture(scope="module")
 def client(emulator: Emulator) -> Any:
     return emulator.client("cloudformation")
 
