@@ -20,6 +20,7 @@ from infrastructure.preflight import preflight
 from infrastructure.stack import Stack, StackFailed
 from infrastructure.stage import PROJECT, TAG, chalice_config, forget, stack_name, variables_of
 from infrastructure.state import State, StateStore, chalice_state_path, write_chalice_state
+from infrastructure.status import counts_of
 
 KEEPS = "prod"
 """The stage whose data stays; the template's condition IsProd is of the same name."""
@@ -93,19 +94,14 @@ def require_no_dead_letters(stage: str, stack: Stack, session: Session) -> None:
     """Raises StackFailed while there are any: a queue cannot be kept for the next stack."""
     client = session.client("sqs")
     for resource in stack.resources():
-        if resource["LogicalResourceId"].endswith("DeadLetterQueue"):
-            counts = client.get_queue_attributes(
-                QueueUrl=resource["PhysicalResourceId"],
-                AttributeNames=[
-                    "ApproximateNumberOfMessages",
-                    "ApproximateNumberOfMessagesNotVisible",
-                ],
-            )["Attributes"]
-            if any(map(int, counts.values())):
-                raise StackFailed(
-                    f"There are dead letters in {resource['PhysicalResourceId']}, which would be "
-                    f"lost. Look at them: python -m infrastructure dlq --stage {stage}"
-                )
+        if not resource["LogicalResourceId"].endswith("DeadLetterQueue"):
+            continue
+        queue = resource["PhysicalResourceId"]
+        if any(counts_of(client, queue).values()):
+            raise StackFailed(
+                f"There are dead letters in {queue}, which would be lost. Look at them: "
+                f"python -m infrastructure dlq --stage {stage}"
+            )
     print("  there are none")
 
 

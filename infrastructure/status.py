@@ -6,7 +6,7 @@ The exit status is 0 when all is well, 1 when something needs a look.
 import argparse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from boto3 import Session
 
@@ -14,6 +14,9 @@ from infrastructure.deployed import Deployed
 from infrastructure.stack import Stack
 from infrastructure.stage import chalice_config, stack_name
 from infrastructure.state import State, state_of
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +98,16 @@ def _of_queues(outputs: Mapping[str, str], stage: str, session: Session) -> Iter
         ("dead letters", "DeadLetterQueueUrl"),
         ("webhooks", "WebhookQueueUrl"),
     ):
-        answer = client.get_queue_attributes(
-            QueueUrl=outputs[output],
-            AttributeNames=[
-                "ApproximateNumberOfMessages",
-                "ApproximateNumberOfMessagesNotVisible",
-            ],
-        )
-        yield of_queue(
-            name, {key: int(value) for key, value in answer["Attributes"].items()}, stage
-        )
+        yield of_queue(name, counts_of(client, outputs[output]), stage)
+
+
+def counts_of(client: "SQSClient", queue_url: str) -> dict[str, int]:
+    """How many messages wait in a queue, and how many are in work, as SQS calls these numbers."""
+    answer = client.get_queue_attributes(
+        QueueUrl=queue_url,
+        AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
+    )
+    return {name: int(count) for name, count in answer["Attributes"].items()}
 
 
 def of_queue(name: str, counts: Mapping[str, int], stage: str) -> Line:

@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
@@ -708,6 +709,21 @@ def test_production_keeps_what_has_data_in_it(empty: Emulator) -> None:
         "users": {"image-pipeline-prod"},
         **{kind: set() for kind in ("queues", "logs", "topics", "roles", "alarms")},
     }
+
+
+@pytest.mark.usefixtures("environ")
+def test_dead_letters_of_production_are_not_lost(emulator: Emulator) -> None:
+    """Its queue cannot be kept for the next stack, so it is not taken away while it holds any."""
+    stack = make_stage(emulator, "prod")
+    session = boto3.Session()
+    destroy.require_no_dead_letters("prod", stack, session)
+    queue = stack.outputs()["DeadLetterQueueUrl"]
+    emulator.client("sqs").send_message(QueueUrl=queue, MessageBody="{}")
+
+    with pytest.raises(StackFailed, match="dlq --stage prod"):
+        destroy.require_no_dead_letters("prod", stack, session)
+
+    stack.delete(silent)
 
 
 def test_production_takes_over_what_it_has_kept(empty: Emulator) -> None:
