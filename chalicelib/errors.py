@@ -13,10 +13,18 @@
     │   └── RecognitionRefused      recognition_refused
     ├── RequestError            what a client asked for cannot be done; knows its HTTP status
     │   ├── InvalidRequest          invalid_request · 400
+    │   ├── SignInRequired          sign_in_required · 401
+    │   ├── CrossSiteRequest        cross_site_request · 403
     │   ├── ImageNotFound           image_not_found · 404
+    │   ├── RenditionNotFound       rendition_not_found · 404
+    │   ├── FileNotFound            file_not_found · 404
+    │   ├── MethodNotAllowed        method_not_allowed · 405
     │   ├── KeyTaken                key_taken · 409
     │   ├── PayloadTooLarge         payload_too_large · 413
-    │   └── UnfetchableUrl          unfetchable_url · 422
+    │   ├── UnsupportedMediaType    unsupported_media_type · 415
+    │   ├── UnfetchableUrl          unfetchable_url · 422
+    │   ├── IdempotencyKeyReused    idempotency_key_reused · 422
+    │   └── Unhealthy               unhealthy · 503
     ├── StaleRevision           the record has changed since it was read
     ├── NotNow                  nothing is wrong with the image; the message has to come back
     │   ├── LeaseHeld               another worker is at this version
@@ -32,7 +40,7 @@ Anything else (an outage, a broken connection, a bug) is left as it is: the mess
 a growing delay and, after enough receives, goes to the dead-letter queue.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 
@@ -84,7 +92,25 @@ class RequestError(PipelineError):
 
 
 class InvalidRequest(RequestError):
+    """``parameters`` tells what is wrong with each, by name, where it is theirs."""
+
     code = "invalid_request"
+
+    def __init__(self, message: str, parameters: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.parameters = dict(parameters or {})
+
+
+class SignInRequired(RequestError):
+    code = "sign_in_required"
+    status = 401
+    title = "Sign-in required"
+
+
+class CrossSiteRequest(RequestError):
+    code = "cross_site_request"
+    status = 403
+    title = "Cross-site request"
 
 
 class ImageNotFound(RequestError):
@@ -96,6 +122,24 @@ class ImageNotFound(RequestError):
         self, message: str = "Image details not found for the given image identifier."
     ) -> None:
         super().__init__(message)
+
+
+class RenditionNotFound(RequestError):
+    code = "rendition_not_found"
+    status = 404
+    title = "Not found"
+
+
+class FileNotFound(RequestError):
+    code = "file_not_found"
+    status = 404
+    title = "Not found"
+
+
+class MethodNotAllowed(RequestError):
+    code = "method_not_allowed"
+    status = 405
+    title = "Method not allowed"
 
 
 class KeyTaken(RequestError):
@@ -110,10 +154,28 @@ class PayloadTooLarge(RequestError):
     title = "Payload too large"
 
 
+class UnsupportedMediaType(RequestError):
+    code = "unsupported_media_type"
+    status = 415
+    title = "Unsupported media type"
+
+
 class UnfetchableUrl(RequestError):
     code = "unfetchable_url"
     status = 422
     title = "URL cannot be fetched"
+
+
+class IdempotencyKeyReused(RequestError):
+    code = "idempotency_key_reused"
+    status = 422
+    title = "Idempotency-Key reused"
+
+
+class Unhealthy(RequestError):
+    code = "unhealthy"
+    status = 503
+    title = "Service unavailable"
 
 
 class StaleRevision(PipelineError):

@@ -6,6 +6,7 @@ Sizes are in pixels unless a name says bytes; times are ISO 8601 in UTC with mil
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -292,21 +293,70 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which images a page shall show. With labels, only images that have all of them."""
+    """Which images a page shall show. With labels, only images that have all of them.
+
+    ``since`` and ``until`` bound the time of upload, both included.
+    """
 
     limit: int
     cursor: str | None = None
     status: ImageStatus | None = None
     labels: tuple[str, ...] = ()
     min_confidence: float = 0
+    since: str | None = None
+    until: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Images, newest first, and where the next page begins; None where there is none."""
+    """Images, newest first, and where the next page begins; None where there is none.
+
+    There may be fewer than were asked for, even none, before the last page: what one page looks
+    through is bounded.
+    """
 
     images: tuple[Image, ...]
     cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCount:
+    """How many images have a label, whose name is as Rekognition writes it."""
+
+    name: str
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """How many images there are in each status, and the bytes of those that are completed."""
+
+    images: Mapping[ImageStatus, int]
+    original_bytes: int = 0
+    rendition_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of an original that the bucket still holds, or the mark that it was deleted."""
+
+    version_id: str
+    uploaded_at: str
+    size_bytes: int
+    is_current: bool = False
+    is_deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DirectUpload:
+    """A form (POST Object of S3) that uploads an original under one key, and nothing else.
+
+    ``fields`` go into a multipart form as they are, before the file, which is named ``file``.
+    """
+
+    url: str
+    fields: Mapping[str, str]
+    expires_at: str
 
 
 def image_id_of(key: str) -> str:
