@@ -19,6 +19,9 @@ from chalicelib.model import (
 UPLOADS_PREFIX = "uploads/"
 """Where originals live in the uploads bucket. Only keys under it trigger the pipeline."""
 
+AUTHS = ("none", "key", "iam", "cognito")
+"""The ways in which API Gateway can tell who may call the API."""
+
 DEFAULT_RENDITIONS = (
     "thumbnail 100x100 cover, "
     "small 640x480 fit, "
@@ -121,10 +124,19 @@ def parse_color(text: str) -> str:
 
 
 def parse_auth(text: str) -> str:
-    """``iam`` or ``none``."""
-    if text not in {"iam", "none"}:
-        raise ValueError(f"is iam or none, not {text!r}")
+    """One of AUTHS."""
+    if text not in AUTHS:
+        raise ValueError(f"is one of {', '.join(AUTHS)}, not {text!r}")
     return text
+
+
+def parse_origins(text: str) -> tuple[str, ...]:
+    """Origins as browsers write them (RFC 6454, 6.2), between commas or spaces; ``*`` is any."""
+    words = parse_words(text)
+    for word in words:
+        if not re.fullmatch(r"\*|https?://[a-z0-9.:\[\]-]+", word):
+            raise ValueError(f"has origins as https://example.com (or *), not {word!r}")
+    return words
 
 
 def _setting(parse: Callable[[str], Any], about: str, default: Any = MISSING) -> Any:
@@ -200,8 +212,21 @@ class Settings:
     )
     api_auth: str = _setting(
         parse_auth,
-        "Who may call the API: `iam` (requests signed by AWS credentials) or `none` (anybody).",
+        "Who may call the API: `iam` (requests signed by AWS credentials), `cognito` (users of the "
+        "stage's pool), `key` (holders of its API key) or `none` (anybody).",
         "iam",
+    )
+    user_pool_arn: str = _setting(
+        str, "Cognito user pool of `API_AUTH=cognito`; comes from the stack.", ""
+    )
+    user_pool_client_id: str = _setting(
+        str, "App client of that pool which the page signs in with; comes from the stack.", ""
+    )
+    api_allowed_origins: tuple[str, ...] = _setting(
+        parse_origins,
+        "Origins whose pages may call the API, as `https://example.com`; `*`: any; empty: none "
+        "but its own.",
+        "",
     )
     fetch_allowed_hosts: tuple[str, ...] = _setting(
         parse_words, "Hosts that images are fetched from by URL; empty: any public one.", ""
@@ -249,6 +274,13 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
             values[setting.name] = setting.metadata["parse"](text)
         except ValueError as error:
             unreadable.append(f"{variable} {error}")
+    if values.get("api_auth") == "cognito" and not (
+        values["user_pool_arn"] and values["user_pool_client_id"]
+    ):
+        unreadable.append(
+            "API_AUTH is cognito, but USER_POOL_ARN or USER_POOL_CLIENT_ID is not set: "
+            "`python -m infrastructure deploy` makes the pool and sets them"
+        )
     problems = [f"missing: {', '.join(missing)}"] if missing else []
     if problems := problems + unreadable:
         raise SettingsError(

@@ -108,7 +108,15 @@ def test_everything_wrong_is_named_at_once() -> None:
         ),
         ("FETCH_ALLOWED_HOSTS", "  ", ()),
         ("API_AUTH", "none", "none"),
+        ("API_AUTH", "key", "key"),
         ("API_AUTH", "iam", "iam"),
+        ("API_ALLOWED_ORIGINS", "", ()),
+        ("API_ALLOWED_ORIGINS", "*", ("*",)),
+        (
+            "API_ALLOWED_ORIGINS",
+            "https://a.example, http://localhost:8000",
+            ("https://a.example", "http://localhost:8000"),
+        ),
     ],
 )
 def test_variable_is_read(variable: str, text: str, value: object) -> None:
@@ -142,12 +150,33 @@ def test_variable_is_read(variable: str, text: str, value: object) -> None:
         ("RENDITIONS", ""),
         ("API_AUTH", "nobody"),
         ("API_AUTH", ""),
+        ("API_ALLOWED_ORIGINS", "a.example"),
+        ("API_ALLOWED_ORIGINS", "https://a.example/"),  # a browser's Origin has no path
+        ("API_ALLOWED_ORIGINS", "https://A.example"),
+        ("API_ALLOWED_ORIGINS", "https://'a'.example"),
     ],
 )
 def test_variable_that_makes_no_sense_is_refused(variable: str, text: str) -> None:
     """A bad value is named with its variable, and no stage starts with it."""
     with pytest.raises(SettingsError, match=rf"\({variable} .*{text}"):
         read(**{variable: text})
+
+
+POOL = {
+    "USER_POOL_ARN": "arn:aws:cognito-idp:eu-central-1:123456789012:userpool/eu-central-1_abc",
+    "USER_POOL_CLIENT_ID": "client",
+}
+
+
+@pytest.mark.parametrize("missing", POOL)
+def test_users_need_a_pool_to_be_in(missing: str) -> None:
+    """API_AUTH=cognito without one is told which command makes it."""
+    rest = {name: value for name, value in POOL.items() if name != missing}
+
+    with pytest.raises(SettingsError, match=f"{missing}.*`python -m infrastructure deploy`"):
+        read(API_AUTH="cognito", **rest)
+
+    assert read(API_AUTH="cognito", **POOL).user_pool_arn == POOL["USER_POOL_ARN"]
 
 
 @pytest.mark.parametrize(
@@ -233,7 +262,9 @@ def test_version_of_the_recipe_is_the_same_whatever_else_is_set() -> None:
         "MAXIMUM_CONCURRENCY": "2",
         "IMAGES_IN_FLIGHT": "1",
         "RETRY_DELAY_S": "1",
-        "API_AUTH": "none",
+        "API_AUTH": "cognito",
+        "API_ALLOWED_ORIGINS": "*",
+        **POOL,
         "FETCH_ALLOWED_HOSTS": "a.example",
         "FETCH_ALLOWED_NETWORKS": "10.0.0.0/8",
     }
