@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalice.config import Config
 
 from chalicelib.aws.queue import WorkQueue
+from chalicelib.config import Settings
 from chalicelib.errors import PipelineError
 from chalicelib.messages import timestamp
 from chalicelib.pipeline import utc_now
 from infrastructure import package
 from infrastructure.deployed import Deployed
 from infrastructure.destinations import set_destinations
-from infrastructure.gateway import Gateway
+from infrastructure.gateway import Gateway, responses
 from infrastructure.preflight import Target, preflight
-from infrastructure.smoke import smoke_test
+from infrastructure.smoke import Proof, signed, smoke_test
 from infrastructure.stack import ChangeSet, Stack
 from infrastructure.stage import (
     CONFIG,
@@ -40,6 +42,7 @@ from infrastructure.stage import (
     chalice_config,
     configure,
     services_of,
+    setting_of,
     stack_name,
     variables_of,
 )
@@ -54,6 +57,7 @@ from infrastructure.state import (
 ACCOUNT_STACK = "image-pipeline-account"
 ACCOUNT_TEMPLATE = PROJECT / "infrastructure" / "account.yaml"
 
+CHALICE = "import sys; from chalice.cli import main; sys.exit(main())"
 
 BAD_CREDENTIALS = (
     *("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "RequestExpired"),
@@ -117,7 +121,7 @@ def run(options: argparse.Namespace) -> int:
     url = api_url(api, os.environ)
     if not options.no_smoke_test:
         with step("Smoke test"):
-            for line in smoke_test(services_of(stage), url, session):
+            for line in smoke_test(services_of(stage), url, _proof(outputs, session)):
                 print(f"  {line}", flush=True)
     print(summary(stage, url, outputs, target))
     return 0
@@ -163,9 +167,7 @@ def parameters(
 ) -> dict[str, str]:
     """What the template is told: what the file says of the stage, and over it the options."""
     of_stage: dict[str, str] = json.loads(PARAMETERS.read_text()).get(stage, {})
-    auth = variables_of(stage).get("API_AUTH")
     told = {
-        **({"ApiAuth": auth} if auth else {}),
         **of_stage,
         **({"NotificationEmail": options.email} if options.email else {}),
         **_boundary(stage, target, session),
@@ -173,7 +175,12 @@ def parameters(
     }
     if "Stage" in told:
         raise StepFailed("The parameter Stage is what --stage says. Leave it out.")
-    return {"Stage": stage, **told}
+    if "ApiAuth" in told:
+        raise StepFailed(
+            "The parameter ApiAuth is what the setting API_AUTH says. Leave it out, and set "
+            "API_AUTH in .chalice/config.json."
+        )
+    return {"Stage": stage, "ApiAuth": setting_of(variables_of(stage), "api_auth"), **told}
 
 
 def _boundary(stage: str, target: Target, session: Session) -> dict[str, str]:
@@ -303,12 +310,17 @@ def is_on_lambda(packaged: Path, state: State, deployed: Deployed) -> bool:
 
 
 def run_chalice(command: str, stage: str) -> None:
-    """Run Chalice's own command. Raises StepFailed with its last words."""
-    cli = "import sys; from chalice.cli import main; sys.exit(main())"
-    words = [sys.executable, "-c", cli, command, "--stage", stage]
+    """Run Chalice's own command. Raises StepFailed with its last words.
+
+    The app is loaded for it, which would take settings that the stage leaves out from this very
+    shell: a route's guard must not depend on who deploys.
+    """
+    words = [sys.executable, "-c", CHALICE, command, "--stage", stage]
     last: list[str] = []
+    settings = {setting.name.upper() for setting in fields(Settings)}
+    environ = {name: value for name, value in os.environ.items() if name not in settings}
     with subprocess.Popen(
-        words, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        words, cwd=PROJECT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as chalice:
         for line in chalice.stdout or ():
             last = [*last[-20:], line]
@@ -329,17 +341,31 @@ def _beyond_chalice(
         f"what {function} fails at for good goes to the dead-letter queue"
         for function in set_destinations(config, queue)
     ]
-    done += Gateway(
-        session.client("apigateway"), api["rest_api_id"], config.api_gateway_stage
-    ).configure(
+    variables = variables_of(config.chalice_stage)
+    auth, origins = (setting_of(variables, name) for name in ("api_auth", "api_allowed_origins"))
+    gateway = Gateway(session.client("apigateway"), api["rest_api_id"], config.api_gateway_stage)
+    done += gateway.configure(
         tags={TAG: config.chalice_stage},
+        errors=responses(auth, origins),
         access_log_arn=outputs["ApiLogGroupArn"],
         requests_per_s=float(outputs["ApiRequestsPerSecond"]),
         burst=int(outputs["ApiBurst"]),
         traced=bool(config.xray_enabled),
     )
+    if "ApiPlanId" in outputs:
+        done += gateway.open_to_keys(outputs["ApiPlanId"])
     for line in done or ["unchanged"]:
         print(f"  {line}")
+
+
+def _proof(outputs: Mapping[str, str], session: Session) -> Proof | None:
+    """What the API asks of a caller, as far as whoever deploys has it."""
+    if "UserPoolId" in outputs:
+        return None
+    if "ApiKeyId" not in outputs:
+        return signed(session)
+    key = session.client("apigateway").get_api_key(apiKey=outputs["ApiKeyId"], includeValue=True)
+    return lambda _url: {"x-api-key": key["value"]}
 
 
 # ── what came of it ──────────────────────────────────────────────────────────────────────────────
@@ -374,6 +400,17 @@ def summary(stage: str, url: str, outputs: Mapping[str, str], target: Target) ->
         "Logs": f"python -m infrastructure logs --stage {stage} --follow",
         "State": f"python -m infrastructure status --stage {stage}",
     }
+    if "ApiKeyId" in outputs:
+        rows["Key"] = (
+            f"aws apigateway get-api-key --api-key {outputs['ApiKeyId']} --include-value "
+            f"--query value --output text --region {target.region}"
+        )
+    if "UserPoolId" in outputs:
+        rows["Invite"] = (
+            f"aws cognito-idp admin-create-user --user-pool-id {outputs['UserPoolId']} "
+            "--username ada@example.com --user-attributes Name=email_verified,Value=true "
+            f"Name=email,Value=ada@example.com --region {target.region}"
+        )
     return f"\nStage {stage} is up.\n" + "\n".join(
         f"  {name:<10} {row}" for name, row in rows.items()
     )

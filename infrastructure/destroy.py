@@ -16,6 +16,7 @@ from tqdm import tqdm
 from chalicelib.aws import batches
 from infrastructure.deploy import ACCOUNT_STACK, run_chalice, step, write_configuration
 from infrastructure.deployed import Deployed
+from infrastructure.gateway import close_to_keys
 from infrastructure.preflight import preflight
 from infrastructure.stack import Stack, StackFailed
 from infrastructure.stage import PROJECT, TAG, chalice_config, forget, stack_name, variables_of
@@ -112,6 +113,8 @@ def _delete_functions(stage: str, outputs: Mapping[str, str], session: Session) 
     if not record.chalice["resources"]:
         print("  there are none")
         return
+    if "ApiPlanId" in outputs:
+        close_to_keys(session.client("apigateway"), outputs["ApiPlanId"])
     if "DeploymentsBucket" not in outputs:
         write_chalice_state(PROJECT, stage, record)
         run_chalice("delete", stage)

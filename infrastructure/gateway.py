@@ -1,30 +1,209 @@
 """API Gateway beyond what Chalice sets: its own errors, throttling, logs, traces."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from mypy_boto3_apigateway import APIGatewayClient
     from mypy_boto3_apigateway.literals import GatewayResponseTypeType
     from mypy_boto3_apigateway.type_defs import PatchOperationTypeDef
 
-PROBLEM = (
-    '{"type": "about:blank", "title": "Refused by API Gateway", '
-    '"code": "$context.error.responseType", "request_id": "$context.requestId", '
-    '"detail": $context.error.messageString, "message": $context.error.messageString}'
-)
-"""Problem details (RFC 9457) like the app's own. ``messageString`` brings its own quotes."""
+OWN_WORDS = "$context.error.messageString"
+"""What API Gateway says itself: a string of JSON that brings its own quotes."""
 
-HEADERS = {
-    # Without it a page of another origin sees no status at all, only that the request failed.
-    "gatewayresponse.header.Access-Control-Allow-Origin": "'*'",
-    "gatewayresponse.header.Content-Type": "'application/problem+json'",
+ON_OUR_SIDE = "Something went wrong on our side: try again in a moment."
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayError:
+    """An error that API Gateway answers by itself, in the words of the API's own errors.
+
+    Without a status it keeps the one that API Gateway gives it.
+    """
+
+    status: HTTPStatus | None
+    title: str
+    code: str
+    detail: str = OWN_WORDS
+
+
+ERRORS: Mapping["GatewayResponseTypeType", GatewayError] = {
+    "DEFAULT_4XX": GatewayError(None, "Refused by API Gateway", "refused"),
+    "DEFAULT_5XX": GatewayError(None, "API Gateway failed", "internal_error"),
+    # API Gateway says 403 of a route that is not there, as if it might be with credentials.
+    "MISSING_AUTHENTICATION_TOKEN": GatewayError(
+        HTTPStatus.NOT_FOUND,
+        "Not found",
+        "route_not_found",
+        "The API has no such route, or not with this method: GET /openapi.json lists them.",
+    ),
+    "RESOURCE_NOT_FOUND": GatewayError(
+        HTTPStatus.NOT_FOUND,
+        "Not found",
+        "route_not_found",
+        "The API has no such route, or not with this method: GET /openapi.json lists them.",
+    ),
+    "UNAUTHORIZED": GatewayError(
+        HTTPStatus.UNAUTHORIZED,
+        "Sign-in required",
+        "sign_in_required",
+        "Send an ID token of this API's user pool that has not expired: Authorization: Bearer ….",
+    ),
+    "EXPIRED_TOKEN": GatewayError(
+        HTTPStatus.UNAUTHORIZED,
+        "Sign-in required",
+        "sign_in_required",
+        "These credentials have expired: get new ones, and send the request again.",
+    ),
+    "ACCESS_DENIED": GatewayError(
+        HTTPStatus.FORBIDDEN,
+        "Forbidden",
+        "access_denied",
+        "These credentials may not call this route: they need execute-api:Invoke on it.",
+    ),
+    "INVALID_SIGNATURE": GatewayError(
+        HTTPStatus.FORBIDDEN,
+        "Forbidden",
+        "invalid_signature",
+        "The signature is not that of this request: sign all of it for the service execute-api in "
+        "the API's region, with a clock that is right.",
+    ),
+    "INVALID_API_KEY": GatewayError(
+        HTTPStatus.FORBIDDEN,
+        "Forbidden",
+        "invalid_api_key",
+        "Send a key of this API in the header x-api-key.",
+    ),
+    "THROTTLED": GatewayError(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "Too many requests",
+        "too_many_requests",
+        "More requests come than the API takes: try again in a moment.",
+    ),
+    "QUOTA_EXCEEDED": GatewayError(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "Too many requests",
+        "quota_exceeded",
+        "The quota of this key is used up: whoever runs the API can raise it.",
+    ),
+    "REQUEST_TOO_LARGE": GatewayError(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "Payload too large",
+        "payload_too_large",
+        "A request to the API has 10 MB at most: POST /uploads gives a form that uploads larger "
+        "files straight to S3.",
+    ),
+    "UNSUPPORTED_MEDIA_TYPE": GatewayError(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        "Unsupported media type",
+        "unsupported_media_type",
+        "The route takes no body of this Content-Type: GET /openapi.json lists those it takes.",
+    ),
+    "BAD_REQUEST_BODY": GatewayError(HTTPStatus.BAD_REQUEST, "Invalid request", "invalid_request"),
+    "BAD_REQUEST_PARAMETERS": GatewayError(
+        HTTPStatus.BAD_REQUEST, "Invalid request", "invalid_request"
+    ),
+    "INTEGRATION_TIMEOUT": GatewayError(
+        HTTPStatus.GATEWAY_TIMEOUT,
+        "Timeout",
+        "timeout",
+        "It took longer than API Gateway waits, and may have been done: look before you send it "
+        "again.",
+    ),
+    "INTEGRATION_FAILURE": GatewayError(
+        HTTPStatus.BAD_GATEWAY, "Internal error", "internal_error", ON_OUR_SIDE
+    ),
+    "AUTHORIZER_FAILURE": GatewayError(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error", "internal_error", ON_OUR_SIDE
+    ),
+    "AUTHORIZER_CONFIGURATION_ERROR": GatewayError(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error", "internal_error", ON_OUR_SIDE
+    ),
+    "API_CONFIGURATION_ERROR": GatewayError(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error", "internal_error", ON_OUR_SIDE
+    ),
 }
+"""By API Gateway's types of responses; those that are not here fall back to one of the first two.
 
-RESPONSES: tuple["GatewayResponseTypeType", ...] = ("DEFAULT_4XX", "DEFAULT_5XX")
-"""Every error that API Gateway answers by itself falls back to one of them."""
+https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html
+"""
+
+UNSIGNED = GatewayError(
+    HTTPStatus.FORBIDDEN,
+    "Forbidden",
+    "missing_signature",
+    "Either the request is not signed with AWS credentials (Signature Version 4), or the API has "
+    "no such route, or not with this method: API Gateway does not say which.",
+)
+"""MISSING_AUTHENTICATION_TOKEN where requests have to be signed."""
+
+CHALLENGES = {"cognito": "Bearer", "iam": "AWS4-HMAC-SHA256"}
+"""The scheme of ``WWW-Authenticate`` by setting, which a 401 has to name (RFC 9110, 11.6.1)."""
+
+
+def responses(auth: str, origins: Sequence[str]) -> dict["GatewayResponseTypeType", dict[str, Any]]:
+    """What every error is to look like, as PutGatewayResponse takes it.
+
+    ``auth`` and ``origins`` are the settings API_AUTH and API_ALLOWED_ORIGINS.
+    """
+    errors = dict(ERRORS)
+    if auth == "iam":
+        errors["MISSING_AUTHENTICATION_TOKEN"] = UNSIGNED
+    return {
+        kind: {
+            **({"statusCode": str(int(error.status))} if error.status else {}),
+            "responseParameters": {
+                f"gatewayresponse.header.{name}": value
+                for name, value in _headers(error, auth, origins).items()
+            },
+            "responseTemplates": {"application/json": _template(error)},
+        }
+        for kind, error in errors.items()
+    }
+
+
+def _headers(error: GatewayError, auth: str, origins: Sequence[str]) -> dict[str, str]:
+    """API Gateway wants constants between single quotes."""
+    headers = {"Content-Type": "'application/problem+json'", **_cors(origins)}
+    if error.status == HTTPStatus.UNAUTHORIZED and auth in CHALLENGES:
+        headers["WWW-Authenticate"] = f"'{CHALLENGES[auth]}'"
+    if error.code == "too_many_requests":
+        headers["Retry-After"] = "'1'"
+    return headers
+
+
+def _cors(origins: Sequence[str]) -> dict[str, str]:
+    """Without it a page of another origin sees no status at all, only that the request failed.
+
+    A header of API Gateway's is a constant or one of the request's: where several origins are
+    allowed, whichever asks may read these errors. They hold nothing of anybody's.
+    """
+    if not origins:
+        return {}
+    if "*" in origins:
+        return {"Access-Control-Allow-Origin": "'*'"}
+    if len(origins) == 1:
+        return {"Access-Control-Allow-Origin": f"'{origins[0]}'"}
+    return {"Access-Control-Allow-Origin": "method.request.header.Origin", "Vary": "'Origin'"}
+
+
+def _template(error: GatewayError) -> str:
+    """Problem details (RFC 9457) as those of ``chalicelib/web/problems.py``."""
+    problem = {
+        "type": "about:blank",
+        "title": error.title,
+        **({"status": int(error.status)} if error.status else {}),
+        "detail": error.detail,
+        "code": error.code,
+        "message": error.detail,
+        "request_id": "$context.requestId",
+    }
+    text = json.dumps(problem, ensure_ascii=False)
+    return text.replace(json.dumps(OWN_WORDS), OWN_WORDS)
+
 
 ACCESS_LOG = json.dumps(
     {
@@ -59,6 +238,7 @@ class Gateway:
         self,
         *,
         tags: Mapping[str, str],
+        errors: Mapping["GatewayResponseTypeType", Mapping[str, Any]],
         access_log_arn: str,
         requests_per_s: float,
         burst: int,
@@ -68,7 +248,7 @@ class Gateway:
 
         ``access_log_arn``: the log group that gets a line a request; API Gateway writes to it with
         the account's own role (see ``infrastructure/account.yaml``). ``tags``: Chalice gives an API
-        none, and by them a role may be kept to one stage's.
+        none, and by them a role may be kept to one stage's. ``errors``: what ``responses`` gives.
         """
         done = []
         meta = self.client.meta
@@ -76,10 +256,10 @@ class Gateway:
         if tags.items() - self.client.get_tags(resourceArn=arn)["tags"].items():
             self.client.tag_resource(resourceArn=arn, tags=tags)
             done.append("the API has its stage's tag")
-        if self._set_responses():
+        if self._set_responses(errors):
             # Responses are part of the API, which its stage serves as it was last deployed.
             self.client.create_deployment(restApiId=self.api_id, stageName=self.stage)
-            done.append("errors of API Gateway's own have CORS headers and problem details")
+            done.append("errors of API Gateway's own are problem details as the app's")
         wanted = {
             "/*/*/throttling/rateLimit": str(requests_per_s),
             "/*/*/throttling/burstLimit": str(burst),
@@ -103,26 +283,27 @@ class Gateway:
             )
         return done
 
-    def _set_responses(self) -> bool:
+    def _set_responses(self, wanted: Mapping["GatewayResponseTypeType", Mapping[str, Any]]) -> bool:
         """Whether any was not as it should be."""
         items: list[Any] = list(
             self.client.get_gateway_responses(restApiId=self.api_id, limit=500)["items"]
         )
-        stale = set(RESPONSES) - {
-            item["responseType"]
-            for item in items
-            if item.get("responseTemplates") == {"application/json": PROBLEM}
-            and item.get("responseParameters") == HEADERS
+        current = {item["responseType"]: item for item in items if not item.get("defaultResponse")}
+        stale = {
+            kind: response
+            for kind, response in wanted.items()
+            if any(current.get(kind, {}).get(name) != value for name, value in response.items())
         }
-        for kind in RESPONSES:
-            if kind in stale:
-                self.client.put_gateway_response(
-                    restApiId=self.api_id,
-                    responseType=kind,
-                    responseParameters=HEADERS,
-                    responseTemplates={"application/json": PROBLEM},
-                )
+        for kind, response in stale.items():
+            self.client.put_gateway_response(restApiId=self.api_id, responseType=kind, **response)
         return bool(stale)
+
+    def open_to_keys(self, plan_id: str) -> list[str]:
+        """Have the keys of a usage plan open this API and no other; what was done, in words."""
+        here = f"{self.api_id}:{self.stage}"
+        if not _set_plan(self.client, plan_id, {here}):
+            return []
+        return ["the stage's key opens the API"]
 
     def _settings(self) -> dict[str, str]:
         """The stage's settings, by the paths that UpdateStage knows them by."""
@@ -136,3 +317,24 @@ class Gateway:
             "/accessLogSettings/format": log.get("format", ""),
             "/tracingEnabled": str(stage.get("tracingEnabled", False)).lower(),
         }
+
+
+def close_to_keys(client: "APIGatewayClient", plan_id: str) -> None:
+    """A usage plan that opens something can neither be deleted nor its API be."""
+    _set_plan(client, plan_id, set())
+
+
+def _set_plan(client: "APIGatewayClient", plan_id: str, wanted: set[str]) -> bool:
+    """Whether the plan's APIs, as ``id:stage``, were others."""
+    plan = client.get_usage_plan(usagePlanId=plan_id)
+    current = {f"{each['apiId']}:{each['stage']}" for each in plan.get("apiStages", ())}
+    changes: tuple[tuple[Literal["add", "remove"], set[str]], ...] = (
+        ("remove", current - wanted),
+        ("add", wanted - current),
+    )
+    patches: list[PatchOperationTypeDef] = [
+        {"op": op, "path": "/apiStages", "value": each} for op, apis in changes for each in apis
+    ]
+    if patches:
+        client.update_usage_plan(usagePlanId=plan_id, patchOperations=patches)
+    return bool(patches)

@@ -12,13 +12,15 @@ from urllib.parse import urlsplit
 from boto3 import Session
 
 from chalicelib.errors import PipelineError
+from infrastructure.stage import setting_of
 
 LEAST_PYTHON = (3, 12)
 """Pillow's wheels ask for a newer glibc than Lambda's Python 3.11 has, which is Amazon Linux 2."""
 
 OPEN_API = (
     "API_AUTH is none: whoever knows the URL could upload, read and delete every image. "
-    "Set it to iam in .chalice/config.json, or say --open-api if that is what you want."
+    "Set it to cognito, key or iam in .chalice/config.json, or say --open-api if that is what you "
+    "want."
 )
 
 NO_REGION = (
@@ -90,7 +92,14 @@ def is_on_loopback(environ: Mapping[str, str]) -> bool:
     if environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
         return False
     try:
-        host = urlsplit(environ.get("AWS_ENDPOINT_URL", "")).hostname or ""
+        return is_loopback(urlsplit(environ.get("AWS_ENDPOINT_URL", "")).hostname or "")
+    except ValueError:
+        return False
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address is this very machine's own."""
+    try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
@@ -105,9 +114,15 @@ def _stage_problems(stage: str) -> list[str]:
 
 
 def _api_problems(variables: Mapping[str, str], *, is_local: bool, may_be_open: bool) -> list[str]:
+    problems = []
+    for name in ("api_auth", "api_allowed_origins"):
+        try:
+            setting_of(variables, name)
+        except ValueError as error:
+            problems.append(f"{name.upper()} {error}: change it in .chalice/config.json.")
     if variables.get("API_AUTH") == "none" and not is_local and not may_be_open:
-        return [OPEN_API]
-    return []
+        problems.append(OPEN_API)
+    return problems
 
 
 def _python_problems(version: tuple[int, ...]) -> list[str]:

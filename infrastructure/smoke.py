@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
 from io import BytesIO
 from typing import Any
 from urllib.error import HTTPError
@@ -31,6 +32,9 @@ API_TIMEOUT_S = 60
 POLL_S = 0.5
 SIZE = (1200, 900)
 
+Proof = Callable[[str], Mapping[str, str]]
+"""The headers that show who asks for a URL."""
+
 
 class SmokeTestFailed(PipelineError):
     """The picture did not come through; the message says how far it came."""
@@ -41,13 +45,14 @@ class SmokeTestFailed(PipelineError):
 def smoke_test(
     services: Services,
     api_url: str,
-    session: Session,
+    proof: Proof | None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[str]:
     """Put a picture into the bucket, follow it, read it back over the API, and remove it.
 
-    A line for each thing that held. Raises SmokeTestFailed. The picture goes in any case.
+    Without a ``proof``, because only users can have one, the API is expected to ask for it. A line
+    for each thing that held. Raises SmokeTestFailed. The picture goes in any case.
     """
     trial = _Trial(services, clock, sleep)
     try:
@@ -55,8 +60,12 @@ def smoke_test(
         names = ", ".join(rendition.name for rendition in image.renditions)
         yield f"completed and announced after {seconds:.1f} s, with {names}"
         url = f"{api_url}images/{image.image_id}"
-        trial.wait(lambda: _problem(url, image, session))
-        yield "the API tells of it"
+        if proof:
+            trial.wait(lambda: _problem(url, image, proof))
+            yield "the API tells of it"
+        else:
+            trial.wait(lambda: _open_door(url))
+            yield "the API asks who wants to know of it"
     except BaseException:
         trial.remove()
         raise
@@ -125,10 +134,22 @@ def _picture() -> bytes:
     return body.getvalue()
 
 
-def _problem(url: str, image: Image, session: Session) -> str:
+def signed(session: Session) -> Proof:
+    """With the credentials of whoever runs this, as ``API_AUTH=iam`` asks; others do not mind."""
+
+    def prove(url: str) -> Mapping[str, str]:
+        request: Any = AWSRequest("GET", url)
+        credentials: Any = session.get_credentials()
+        SigV4Auth(credentials, "execute-api", session.region_name).add_auth(request)
+        return dict(request.headers)
+
+    return prove
+
+
+def _problem(url: str, image: Image, proof: Proof) -> str:
     """What is wrong with what the API says of an image; nothing, where it is right."""
-    status, answer = _signed_get(url, session)
-    if status != 200:  # noqa: PLR2004
+    status, answer = _get(url, proof(url))
+    if status != HTTPStatus.OK:
         return f"GET {url} was answered with {status}: {answer!r}"
     try:
         told = json.loads(answer).get("image_id")
@@ -137,13 +158,17 @@ def _problem(url: str, image: Image, session: Session) -> str:
     return "" if told == image.image_id else f"GET {url} tells of another image: {answer!r}"
 
 
-def _signed_get(url: str, session: Session) -> tuple[int, bytes]:
-    """With these credentials, as ``API_AUTH=iam`` asks; an open API does not mind."""
-    request: Any = AWSRequest("GET", url)
-    credentials: Any = session.get_credentials()
-    SigV4Auth(credentials, "execute-api", session.region_name).add_auth(request)
+def _open_door(url: str) -> str:
+    """What is wrong where somebody unknown is not asked to sign in."""
+    status, answer = _get(url, {})
+    if status == HTTPStatus.UNAUTHORIZED:
+        return ""
+    return f"GET {url} without a token was answered with {status}, not 401: {answer!r}"
+
+
+def _get(url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
     try:
-        with urlopen(Request(url, headers=dict(request.headers)), timeout=30) as answer:  # noqa: S310
+        with urlopen(Request(url, headers=dict(headers)), timeout=30) as answer:  # noqa: S310
             return answer.status, answer.read()
     except HTTPError as error:
         return error.code, error.read()

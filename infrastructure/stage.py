@@ -103,6 +103,15 @@ def variables_of(stage: str) -> dict[str, str]:
     return variables
 
 
+def setting_of(variables: Mapping[str, str], name: str) -> Any:
+    """One setting of a stage, where its resources may not be known yet.
+
+    Raises ValueError that says what it has to be.
+    """
+    [setting] = (each for each in fields(Settings) if each.name == name)
+    return setting.metadata["parse"](variables.get(name.upper(), setting.metadata["default"]))
+
+
 def chalice_config(stage: str) -> Config:
     """The project's configuration as Chalice reads it. The app is loaded when it is asked for."""
     return CLIFactory(str(PROJECT), environ=os.environ).create_config_obj(stage)

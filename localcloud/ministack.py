@@ -8,6 +8,7 @@
 - It knows no condition keys of Lambda's, and names a rule of the default bus as one of another.
 - Its API Gateway imports OpenAPI documents for CloudFormation alone, while Chalice calls
   ImportRestApi for a first deployment and PutRestApi for each further one.
+- It puts an API into a usage plan, and out of one, as if the plan had but one.
 - Loopback is plain HTTP, which the policies of AWS's buckets and queues refuse: here it counts as
   TLS.
 
@@ -17,7 +18,7 @@ action, on what, and whether it was allowed.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,23 @@ async def handle_api_request(
         return _described(apigateway_v1._import_rest_api(document, _declared(document)), 201)  # noqa: SLF001
     if method == "PUT" and words[0] == "restapis" and len(words) == 2:  # noqa: PLR2004
         return _put(words[1], json.loads(body))
+    if method == "PATCH" and words[0] == "usageplans":
+        body = json.dumps({"patchOperations": list(_patches(words[1], json.loads(body)))}).encode()
     answer: Answer = await handle_request(method, path, headers, body, query)
     return answer
+
+
+def _patches(plan_id: str, asked: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The changes of a usage plan, those of its APIs (``id:stage``) as one."""
+    apis = list(apigateway_v1._usage_plans.get(plan_id, {}).get("apiStages", []))  # noqa: SLF001
+    for patch in asked["patchOperations"]:
+        if patch["path"] != "/apiStages":
+            yield patch
+            continue
+        api_id, _, stage = patch["value"].partition(":")
+        api = {"apiId": api_id, "stage": stage}
+        apis = [*apis, api] if patch["op"] == "add" else [each for each in apis if each != api]
+    yield {"op": "replace", "path": "/apiStages", "value": apis}
 
 
 def _put(api_id: str, document: Mapping[str, Any]) -> Answer:

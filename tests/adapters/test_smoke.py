@@ -22,7 +22,7 @@ from chalicelib import pipeline, worker
 from chalicelib.errors import BatchFailed
 from chalicelib.messages import ObjectChange, ObjectEvent
 from chalicelib.model import Failure, ImageStatus, Limits
-from infrastructure.smoke import POLL_S, TIMEOUT_S, SmokeTestFailed, smoke_test
+from infrastructure.smoke import POLL_S, TIMEOUT_S, SmokeTestFailed, signed, smoke_test
 from tests.fakes import FakeServices, Outage, message_of
 
 SESSION = Session("AKIDEXAMPLE", "secret", region_name="eu-central-1")
@@ -84,7 +84,7 @@ class Stage:
 
     def smoke(self, api_url: str) -> None:
         """The test, to its end; ``told`` are its lines."""
-        for line in smoke_test(self.services, api_url, SESSION, self.clock, self.sleep):
+        for line in smoke_test(self.services, api_url, signed(SESSION), self.clock, self.sleep):
             self.told.append(line)
 
 
@@ -170,6 +170,21 @@ def test_request_is_signed_with_the_credentials_of_who_deploys(
     assert "/eu-central-1/execute-api/aws4_request" in headers["Authorization"]
 
 
+def test_api_of_users_is_asked_without_a_token_and_has_to_mind(
+    stage: Stage, api: Api, url: str
+) -> None:
+    """Whoever deploys is none of its users. An API that answers all the same has its door open."""
+    api.answer = lambda _: (401, b"")
+    told = list(smoke_test(stage.services, url, None, stage.clock, stage.sleep))
+    assert told[1] == "the API asks who wants to know of it"
+    assert "Authorization" not in api.asked[0][1]
+
+    api.answer = api.as_it_should
+    with pytest.raises(SmokeTestFailed, match="answered with 200, not 401"):
+        list(smoke_test(stage.services, url, None, stage.clock, stage.sleep))
+    assert stage.is_clean
+
+
 def test_pictures_are_jpegs_of_their_own(stage: Stage, url: str) -> None:
     """No two have a name or a body in common: no cache and no record answers for the pipeline."""
     for _ in range(3):
@@ -192,7 +207,7 @@ def test_slow_stage_is_waited_for(stage: Stage, url: str) -> None:
         stage.is_idle = stage.time + seconds < TIMEOUT_S / 2
         stage.sleep(seconds)
 
-    told = list(smoke_test(stage.services, url, SESSION, stage.clock, sleep))
+    told = list(smoke_test(stage.services, url, signed(SESSION), stage.clock, sleep))
 
     assert told[0].startswith(f"completed and announced after {TIMEOUT_S / 2:.1f} s")
 
@@ -288,7 +303,7 @@ def test_api_that_answers_with_a_page_is_named_too(stage: Stage, api: Api, url: 
 
 def test_picture_that_is_not_taken_away_points_at_what_is_left(stage: Stage, url: str) -> None:
     """The event of its removal did not come."""
-    lines = smoke_test(stage.services, url, SESSION, stage.clock, stage.sleep)
+    lines = smoke_test(stage.services, url, signed(SESSION), stage.clock, stage.sleep)
     next(lines)
     next(lines)
     stage.is_deaf = True
@@ -300,7 +315,7 @@ def test_picture_that_is_not_taken_away_points_at_what_is_left(stage: Stage, url
 
 def test_picture_goes_when_nobody_waits_for_the_end(stage: Stage, url: str) -> None:
     """Ctrl-C between two lines closes the generator."""
-    lines = smoke_test(stage.services, url, SESSION, stage.clock, stage.sleep)
+    lines = smoke_test(stage.services, url, signed(SESSION), stage.clock, stage.sleep)
     assert isinstance(lines, Iterator)
     next(lines)
     assert not stage.is_clean

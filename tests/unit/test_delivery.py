@@ -13,6 +13,7 @@ import pytest
 import yaml
 from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
 
+from chalicelib.config import AUTHS
 from infrastructure.__main__ import COMMANDS
 from infrastructure.stage import PROJECT, TEMPLATE
 from tests.template import PSEUDO, decided, read_template
@@ -88,15 +89,17 @@ def deployer_template(stage: str, **parameters: str) -> dict[str, Any]:
 @cache
 def of_stage(stage: str) -> tuple[dict[str, Any], dict[str, str]]:
     """The stage's own resources with all that can be chosen chosen, and the ARN of each."""
-    resources = decided(
-        template(TEMPLATE),
-        Stage=stage,
-        NotificationEmail="you@example.com",
-        NotificationPhone="+491701234567",
-        ApiAuth="cognito",
-        MonthlyBudgetUsd=10,
-        PermissionsBoundary=boundary_arn(stage),
-    )["Resources"]
+    resources = {}
+    for auth in AUTHS:
+        resources |= decided(
+            template(TEMPLATE),
+            Stage=stage,
+            NotificationEmail="you@example.com",
+            NotificationPhone="+491701234567",
+            ApiAuth=auth,
+            MonthlyBudgetUsd=10,
+            PermissionsBoundary=boundary_arn(stage),
+        )["Resources"]
     arns = {name: _arn(name, resource, stage) for name, resource in resources.items()}
     return resources, arns
 
@@ -114,6 +117,9 @@ ARNS = {
     "AWS::Budgets::Budget": "budgets::{account}:budget/{Budget[BudgetName]}",
     "AWS::Cognito::UserPool": "cognito-idp:{here}:userpool/Example",
     "AWS::Cognito::UserPoolClient": "cognito-idp:{here}:userpool/Example",
+    "AWS::ApiGateway::ApiKey": "apigateway:{region}::/apikeys/a1b2c3",
+    "AWS::ApiGateway::UsagePlan": "apigateway:{region}::/usageplans/a1b2c3",
+    "AWS::ApiGateway::UsagePlanKey": "apigateway:{region}::/usageplans/a1b2c3/keys",
     # CloudFormation makes these names up.
     "AWS::IAM::Role": "iam::{account}:role/image-pipeline-{stage}-{name}-1ABCDEF",
     "AWS::IAM::ManagedPolicy": "iam::{account}:policy/image-pipeline-{stage}-{name}-1ABCDEF",
@@ -125,7 +131,8 @@ def _arn(name: str, resource: Mapping[str, Any], stage: str) -> str:
     kind = resource["Type"]
     if kind not in ARNS:
         return ""
-    facts = {"here": f"{REGION}:{ACCOUNT}", "account": ACCOUNT, "stage": stage, "name": name}
+    facts = {"here": f"{REGION}:{ACCOUNT}", "account": ACCOUNT, "region": REGION}
+    facts |= {"stage": stage, "name": name}
     return "arn:aws:" + ARNS[kind].format(**facts, **resource["Properties"])
 
 
@@ -195,6 +202,9 @@ CREATE: dict[str, tuple[str, ...]] = {
         *("cognito-idp:CreateUserPoolClient", "cognito-idp:DescribeUserPoolClient"),
         *("cognito-idp:UpdateUserPoolClient", "cognito-idp:DeleteUserPoolClient"),
     ),
+    "AWS::ApiGateway::ApiKey": (*("apigateway:GET", "apigateway:PATCH", "apigateway:DELETE"),),
+    "AWS::ApiGateway::UsagePlan": (*("apigateway:GET", "apigateway:PATCH", "apigateway:DELETE"),),
+    "AWS::ApiGateway::UsagePlanKey": (*("apigateway:POST", "apigateway:GET", "apigateway:DELETE"),),
     "AWS::IAM::Role": (
         *("iam:CreateRole", "iam:GetRole", "iam:PutRolePolicy", "iam:AttachRolePolicy"),
         *("iam:TagRole", "iam:UpdateAssumeRolePolicy", "iam:DeleteRolePolicy", "iam:DeleteRole"),
@@ -316,6 +326,8 @@ def deployment(stage: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
     yield "apigateway:PATCH", f"{api}/stages/{stage}", tag
     yield "apigateway:POST", f"{api}/deployments", tag
     yield "apigateway:PUT", f"{api}/gatewayresponses/DEFAULT_4XX", tag
+    yield "apigateway:PATCH", f"arn:aws:apigateway:{REGION}::/usageplans/a1b2c3", tag
+    yield "apigateway:GET", f"arn:aws:apigateway:{REGION}::/apikeys/a1b2c3", tag
     yield "s3:PutObject", f"{uploads}/uploads/smoke-test-1.jpg", {}
     yield "s3:DeleteObject", f"{uploads}/uploads/smoke-test-1.jpg", {}
     yield "dynamodb:GetItem", f"arn:aws:dynamodb:{here}:table/{name}", {}
@@ -362,6 +374,20 @@ def test_first_api_of_a_stage_can_be_made_and_tagged(stage: str) -> None:
     for whose in STAGES:
         tag = {"aws:RequestTag/image-pipeline-stage": whose}
         assert allowed(deployer(stage), "apigateway:PUT", tags, tag) is (whose == stage)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("kind", ["apikeys", "usageplans"])
+def test_key_is_made_with_its_stages_tag_and_never_listed(stage: str, kind: str) -> None:
+    """A list of keys has the values of all keys of the account, if one asks for them."""
+    collection = f"arn:aws:apigateway:{REGION}::/{kind}"
+
+    assert not allowed(deployer(stage), "apigateway:GET", collection, context_of(stage))
+    for whose in STAGES:
+        tag = {"aws:RequestTag/image-pipeline-stage": whose}
+        assert allowed(deployer(stage), "apigateway:POST", collection, tag) is (whose == stage)
+    for action in ("GET", "PATCH", "DELETE"):
+        assert not allowed(deployer(stage), f"apigateway:{action}", f"{collection}/untagged")
 
 
 @pytest.mark.parametrize("stage", STAGES)

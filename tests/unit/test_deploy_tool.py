@@ -187,14 +187,14 @@ def test_parameter_goes_before_all_that_has_a_word_of_its_own() -> None:
     """It is the most exact way to say it; of one that comes twice the last counts."""
     words = [
         *("--email", "me@x.org", "--parameter", "NotificationEmail=you@x.org"),
-        *("--parameter", "ApiAuth=iam", "--parameter", "ApiAuth=cognito"),
+        *("--parameter", "ApiBurst=1", "--parameter", "ApiBurst=2"),
         *("--parameter", "PermissionsBoundary=arn:mine"),
     ]
 
     told = parameters("dev", options(*words), TARGET, account(bounded=True))
 
     assert told["NotificationEmail"] == "you@x.org"
-    assert told["ApiAuth"] == "cognito"
+    assert told["ApiBurst"] == "2"
     assert told["PermissionsBoundary"] == "arn:mine"
 
 
@@ -223,6 +223,22 @@ def test_stage_is_not_another_one_by_a_parameter() -> None:
 
     with pytest.raises(PipelineError, match="Stage"):
         parameters("dev", given, TARGET, account())
+
+
+@pytest.mark.usefixtures("project")
+def test_template_and_routes_are_told_the_same_of_callers() -> None:
+    """By the setting alone: routes that ask users of a pool that is not there let nobody in."""
+    given = options("--parameter", "ApiAuth=cognito")
+
+    with pytest.raises(PipelineError, match=r"API_AUTH in \.chalice/config\.json"):
+        parameters("dev", given, TARGET, account())
+
+
+def test_stage_that_says_nothing_of_its_callers_has_them_sign(project: Path) -> None:
+    """Said to the template, too, which else would keep what it was told before."""
+    (project / "config.json").write_text('{"stages": {"dev": {}}}')
+
+    assert parameters("dev", options(), TARGET, account())["ApiAuth"] == "iam"
 
 
 @pytest.mark.parametrize(
@@ -424,6 +440,38 @@ def test_last_words_say_what_is_where() -> None:
         "python -m infrastructure status --stage dev",
     ):
         assert words in said
+
+
+def test_last_words_say_how_to_read_the_key_and_never_the_key() -> None:
+    """It would stand in the log of every build."""
+    outputs = {"UploadsBucket": "bucket", "DashboardName": "board", "ApiKeyId": "k3y1d"}
+
+    said = summary("dev", "https://api.example/dev/", outputs, TARGET)
+
+    assert "aws apigateway get-api-key --api-key k3y1d --include-value" in said
+
+
+def test_last_words_say_how_to_invite_a_user() -> None:
+    """Nobody can sign up, so the first one has to be invited."""
+    outputs = {"UploadsBucket": "bucket", "DashboardName": "board", "UserPoolId": "eu_pool"}
+
+    said = summary("dev", "https://api.example/dev/", outputs, TARGET)
+
+    assert "aws cognito-idp admin-create-user --user-pool-id eu_pool" in said
+
+
+def test_chalice_takes_no_setting_from_the_shell(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who has API_AUTH=none there, for a laptop, would open an API whose stage leaves it out."""
+    monkeypatch.setenv("API_AUTH", "none")
+    monkeypatch.setattr(
+        deploy, "CHALICE", "import os; print(os.environ.get('API_AUTH'), os.environ['PATH'])"
+    )
+
+    deploy.run_chalice("deploy", "dev")
+
+    assert f"None {os.environ['PATH']}" in capsys.readouterr().out
 
 
 def test_configuration_is_written_when_it_has_changed(

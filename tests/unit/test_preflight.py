@@ -167,6 +167,33 @@ def test_stage_that_says_nothing_of_its_callers_is_not_open() -> None:
     assert preflight("dev", {}, session(), may_be_open=False)
 
 
+@pytest.mark.parametrize(
+    ("variable", "text", "words"),
+    [
+        ("API_AUTH", "password", "none, key, iam, cognito, not 'password'"),
+        ("API_AUTH", "", "none, key, iam, cognito, not ''"),
+        ("API_ALLOWED_ORIGINS", "example.com", "not 'example.com'"),
+    ],
+)
+@pytest.mark.usefixtures("on_loopback")
+def test_setting_of_the_api_that_makes_no_sense_is_refused(
+    variable: str, text: str, words: str
+) -> None:
+    """Before the stack is changed, and on an emulator, too: the functions would not start."""
+    said = refusal(variables={variable: text})
+
+    assert said.startswith(f"{variable} ")
+    assert words in said
+    assert ".chalice/config.json" in said
+
+
+@pytest.mark.parametrize("auth", ["key", "iam", "cognito"])
+@pytest.mark.usefixtures("on_aws")
+def test_api_that_asks_who_calls_is_let_through(auth: str) -> None:
+    """Whatever it asks for; a pool need not be there yet."""
+    assert preflight("dev", {"API_AUTH": auth}, session(), may_be_open=False)
+
+
 @pytest.mark.usefixtures("on_loopback")
 def test_open_api_is_fine_where_nobody_else_comes() -> None:
     """An emulator on loopback is reached from this machine alone."""

@@ -16,12 +16,12 @@ import boto3
 import pytest
 
 import app
-from chalicelib.config import UPLOADS_PREFIX, Settings
+from chalicelib.config import AUTHS, UPLOADS_PREFIX, Settings
 from chalicelib.model import ImageStatus
 from chalicelib.services import Step
 from chalicelib.sweep import TIME_TO_END
 from chalicelib.telemetry import COUNTS, NAMESPACE
-from infrastructure.stage import TEMPLATE
+from infrastructure.stage import TEMPLATE, setting_of
 from infrastructure.template import rendered
 from tests.template import CONFIG, decided, read_template, timeout_s
 
@@ -44,7 +44,7 @@ EVERYTHING = {
 FOR_WHOEVER_DEPLOYS = {
     *("Stage", "DeploymentsBucket", "DeadLetterQueueUrl", "WebhookQueueUrl", "EventBusName"),
     *("AlarmsTopicArn", "ApiLogGroupArn", "ApiRequestsPerSecond", "ApiBurst", "DashboardName"),
-    *("UserPoolId", "UserPoolArn", "UserPoolClientId"),
+    *("UserPoolId", "ApiKeyId", "ApiPlanId"),
 }
 """Outputs that need not be settings. One of these may become one."""
 
@@ -546,7 +546,7 @@ def logs_of_the_api(stack: Stack) -> str:
 
 
 def users_are_those_let_in(stack: Stack) -> Iterator[str]:
-    """Nobody signs up, no password is sent or guessed, and a stolen token soon ends."""
+    """Nobody signs up or guesses a password, and a stolen token soon ends."""
     pool, client = (
         of_type(stack, f"AWS::Cognito::{kind}") for kind in ("UserPool", "UserPoolClient")
     )
@@ -562,12 +562,19 @@ def users_are_those_let_in(stack: Stack) -> Iterator[str]:
         yield "there is no second factor"
     if (users["DeletionProtection"] == "ACTIVE") is not (stage_of(stack) == "prod"):
         yield "the pool is protected in the wrong stage"
-    if set(page["ExplicitAuthFlows"]) != {"ALLOW_USER_SRP_AUTH", "ALLOW_REFRESH_TOKEN_AUTH"}:
-        yield "a password may be sent"
+    flows = ("USER_PASSWORD_AUTH", "USER_SRP_AUTH", "REFRESH_TOKEN_AUTH")
+    if set(page["ExplicitAuthFlows"]) != {f"ALLOW_{flow}" for flow in flows}:
+        yield "somebody signs in otherwise than the page does, or the page cannot"
     if page["GenerateSecret"] is not False or page["PreventUserExistenceErrors"] != "ENABLED":
         yield "the client tells too much"
-    if page["AccessTokenValidity"] > 60 or page["RefreshTokenValidity"] > 7:
+    units = {"AccessToken": "minutes", "IdToken": "minutes", "RefreshToken": "days"}
+    lasts = {token: page[f"{token}Validity"] for token in units}
+    if page["TokenValidityUnits"] != units or any(
+        lasts[token] > longest for token, longest in zip(units, (60, 60, 7), strict=True)
+    ):
         yield "tokens outlive their use"
+    if not page["EnableTokenRevocation"]:
+        yield "nobody can sign out"
 
 
 RULES: tuple[Rule, ...] = (
@@ -757,8 +764,11 @@ BREAKS: tuple[tuple[Rule, Callable[[dict[str, Any]], None]], ...] = (
     (users_are_those_let_in, setting(of("Users", "Policies/PasswordPolicy/MinimumLength"), 8)),
     (
         users_are_those_let_in,
-        setting(of("UsersClient", "ExplicitAuthFlows"), ["ALLOW_USER_PASSWORD_AUTH"]),
+        setting(of("UsersClient", "ExplicitAuthFlows"), ["ALLOW_USER_SRP_AUTH"]),
     ),
+    (users_are_those_let_in, setting(of("UsersClient", "IdTokenValidity"), 61)),
+    (users_are_those_let_in, setting(of("UsersClient", "TokenValidityUnits/IdToken"), "hours")),
+    (users_are_those_let_in, setting(of("UsersClient", "EnableTokenRevocation"), value=False)),
 )
 
 
@@ -808,9 +818,36 @@ def test_nothing_is_made_that_nobody_asked_for() -> None:
         "AWS::SNS::Subscription",
         "AWS::Cognito::UserPool",
         "AWS::Cognito::UserPoolClient",
+        "AWS::ApiGateway::ApiKey",
+        "AWS::ApiGateway::UsagePlan",
         "AWS::Budgets::Budget",
     }
-    assert not [name for name in decided(SOURCE, Stage="dev")["Outputs"] if name.startswith("User")]
+    outputs = decided(SOURCE, Stage="dev")["Outputs"]
+    assert not [name for name in outputs if name.startswith(("User", "ApiKey", "ApiPlan"))]
+
+
+def test_template_knows_the_callers_that_the_setting_knows() -> None:
+    """The deploy tool hands the setting over as it is."""
+    parameter = SOURCE["Parameters"]["ApiAuth"]
+
+    assert tuple(parameter["AllowedValues"]) == AUTHS
+    assert parameter["Default"] == setting_of({}, "api_auth")
+
+
+def test_key_takes_no_more_than_the_api() -> None:
+    """It is in the plan, which is throttled as the API is; nobody has written its value down."""
+    stack = decided(SOURCE, Stage="dev", ApiAuth="key", ApiRequestsPerSecond=7, ApiBurst=9)[
+        "Resources"
+    ]
+
+    [key], [plan], [both] = (
+        of_type({"Resources": stack}, f"AWS::ApiGateway::{kind}").values()
+        for kind in ("ApiKey", "UsagePlan", "UsagePlanKey")
+    )
+    assert key == {"Name": "image-pipeline-dev", "Enabled": True}
+    assert plan["Throttle"] == {"RateLimit": 7, "BurstLimit": 9}
+    assert (both["KeyId"], both["UsagePlanId"]) == ({"Ref": "ApiKey"}, {"Ref": "ApiPlan"})
+    assert "AWS::Cognito::UserPool" not in {each["Type"] for each in stack.values()}
 
 
 def test_people_hear_of_the_statuses_they_ask_for() -> None:
