@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from math import inf
 from threading import Lock
 from typing import Any, TypeVar
@@ -24,7 +24,18 @@ from botocore.exceptions import ClientError
 
 from chalicelib import pipeline
 from chalicelib.aws import batches
-from chalicelib.aws.catalog import READ_BATCH, SHARDS, counted, deserialize, label_entries
+from chalicelib.aws.catalog import READ_BATCH
+from chalicelib.aws.layout import (
+    COUNTERS,
+    SHARDS,
+    Key,
+    counted,
+    deserialize,
+    entries_of,
+    image_id_at,
+    label_partition,
+    tally_of,
+)
 from chalicelib.aws.storage import ORIGINAL_GONE, attempt_of
 from chalicelib.bootstrap import Services
 from chalicelib.config import UPLOADS_PREFIX
@@ -33,7 +44,7 @@ from chalicelib.messages import Recheck, printable, timestamp
 from chalicelib.model import Image, ImageStatus, Original
 from chalicelib.sweep import GRACE, is_recorded, is_stuck
 from infrastructure.stage import services_of
-from infrastructure.table import Key, Partition, Table
+from infrastructure.table import Sums, Table
 
 EXAMPLES = 3
 THREADS = 16
@@ -51,8 +62,9 @@ class Kind(StrEnum):
     NOBODYS = "renditions that no record names"
     GONE = "records whose original is gone"
     INCOMPLETE = "records whose renditions are not there"
-    UNLISTED = "labels without their entry"
-    OBSOLETE = "label entries without their label"
+    UNLISTED = "labels and hashes without their entry"
+    MISTOTALLED = "totals that are not those of the records"
+    OBSOLETE = "entries without their label or hash"
     MISCOUNTED = "counts that are not those of the entries"
     UNRECORDED = "originals without a record of theirs"
     STUCK = "records that nobody is at"
@@ -97,10 +109,10 @@ def nobodys(keys: Iterable[str], image: Image | None) -> list[str]:
 
 
 def unlisted(image: Image, stored: Mapping[Key, Mapping[str, Any]]) -> list[Key]:
-    """Which entries the labels of an image should have and have not, or not as they should be."""
+    """Which entries an image should have and has not, or not as they should be."""
     return [
         key
-        for key, entry in label_entries(image).items()
+        for key, entry in entries_of(image).items()
         if key not in stored or _plain(stored[key]) != _plain(entry)
     ]
 
@@ -144,7 +156,9 @@ class Check:
         self._table = Table(services.catalog)
         self._before = services.clock() - GRACE  # what has happened since is left alone
         self._names: dict[str, str] = {}  # of all labels there are, by their keys
-        self._drift: Counter[Partition] = Counter()  # how many entries too few, where not mended
+        self._sums: Counter[str] = Counter()  # what the records add up to, as they are read
+        self._bands: set[str] = set()  # the partitions of hashes that records are in
+        self._drift: Counter[str] = Counter()  # of a label: entries too few, where not mended
         self._lock = Lock()
 
     def passes(self) -> Iterator[tuple[tuple[Kind, ...], Callable[[], None]]]:
@@ -155,7 +169,8 @@ class Check:
         """
         yield (Kind.NOBODYS,), self.look_at_renditions
         yield (Kind.GONE, Kind.INCOMPLETE, Kind.UNLISTED), self.look_at_records
-        yield (Kind.OBSOLETE, Kind.MISCOUNTED), self.look_at_labels
+        yield (Kind.MISTOTALLED,), self.look_at_totals
+        yield (Kind.OBSOLETE, Kind.MISCOUNTED), self.look_at_entries
         yield (Kind.UNRECORDED,), self.look_at_originals
         yield (Kind.STUCK,), self.look_at_unsettled
 
@@ -184,11 +199,12 @@ class Check:
         for images in self._table.records():
             for image in images:
                 self._names |= counted(image)
+                self._sums.update(tally_of(image))
             self._side_by_side(self._look_at_record, images)
 
     def _look_at_record(self, image: Image) -> None:
-        if image.recognition.labels:  # first: what is enqueued below changes the record
-            self._look_at_labels_of(image)
+        if entries_of(image):  # first: what is enqueued below changes the record
+            self._look_at_entries_of(image)
         key = image.original.key
         if self._is_gone(image):
             self._found(Kind.GONE, key, partial(self._recheck, key))
@@ -221,63 +237,101 @@ class Check:
         now = self._services.catalog.get(image.image_id)
         return now is not None and (now.status, now.renditions) == (image.status, image.renditions)
 
-    def _look_at_labels_of(self, image: Image) -> None:
-        now, stored = self._table.snapshot(image.image_id, label_entries(image).keys())
+    def _look_at_entries_of(self, image: Image) -> None:
+        keys = entries_of(image).keys()
+        with self._lock:
+            self._bands |= {partition for partition, _ in keys if _label_of(partition) is None}
+        now, stored = self._table.snapshot(image.image_id, keys)
         if now is None or now.revision != image.revision:
             return
         for key in unlisted(now, stored):
-            partition = _partition_of(key)
             put = partial(self._table.put_entry, now, key)
-            is_mended = self._found(Kind.UNLISTED, f"{partition.label} of {now.original.key}", put)
+            is_mended = self._found(Kind.UNLISTED, f"{_name_of(key)} of {now.original.key}", put)
             if not is_mended and key not in stored:
-                self._note_drift(partition, +1)
+                self._note_drift(key, +1)
 
-    def look_at_labels(self) -> None:
-        """The entries of every label that a record or a count names."""
+    def look_at_totals(self) -> None:
+        """Compare the totals with the records, which are added up again where they differ.
+
+        Totals that change meanwhile say nothing: the next check may see them at rest.
+        """
+        try:
+            totals, changes = self._table.totals()
+            if totals == _sums(self._sums):
+                return
+            added: Counter[str] = Counter()
+            for image in chain.from_iterable(self._table.records()):
+                added.update(tally_of(image))
+            if self._table.totals() != (totals, changes):
+                return
+        except StaleRevision:
+            return
+        right = _sums(added)
+        missing = {name: right[name] - totals[name] for name in COUNTERS}
+        wrong = [f"{name}: {totals[name]} for {right[name]}" for name in COUNTERS if missing[name]]
+        if wrong:
+            add = partial(self._table.add_to_totals, changes[0], missing)
+            self._found(Kind.MISTOTALLED, ", ".join(wrong), add)
+
+    def look_at_entries(self) -> None:
+        """The entries of every label that a record or a count names, and of their like in looks.
+
+        Where no record is, an entry of a hash is not looked for: nobody finds anything by it.
+        """
         self._names = dict(self._table.label_names()) | self._names
-        partitions = (Partition(label, shard) for label in self._names for shard in range(SHARDS))
-        for batch in batches(partitions, READ_BATCH):
-            self._side_by_side(self._look_at_partition, batch)
+        for labels in batches(self._names, READ_BATCH):
+            self._side_by_side(self._look_at_label, labels)
+        for bands in batches(sorted(self._bands), READ_BATCH):
+            self._side_by_side(self._look_at_partition, bands)
 
-    def _look_at_partition(self, partition: Partition) -> None:
+    def _look_at_label(self, label: str) -> None:
+        partitions = [label_partition(label, shard) for shard in range(SHARDS)]
+        looked_at = [self._look_at_partition(partition) for partition in partitions]
+        if self._repair and self._drift[label]:
+            return  # entries change just now: what their count should be, the next check sees
+        number, obsolete = (sum(numbers) for numbers in zip(*looked_at, strict=True))
+        try:
+            if obsolete or sum(self._table.counts(label)) != number + self._drift[label]:
+                self._look_at_count(label)
+        except StaleRevision:
+            return  # it is in use
+
+    def _look_at_partition(self, partition: str) -> tuple[int, int]:
+        """Look for entries whose record has none such: how many are there, and how many of them."""
         number = obsolete = 0
         for page in self._table.positions(partition):
             number += len(page)
-            for batch in batches(page, READ_BATCH):
-                obsolete += self._look_at_entries(partition, batch)
-        if self._repair and self._drift[partition]:
-            return  # entries change just now: what their count should be, the next check sees
-        if obsolete or self._table.count(partition) != number + self._drift[partition]:
-            self._look_at_count(partition)
+            for positions in batches(page, READ_BATCH):
+                obsolete += self._look_for_obsolete([(partition, each) for each in positions])
+        return number, obsolete
 
-    def _look_at_entries(self, partition: Partition, positions: Sequence[str]) -> int:
-        """Look for entries whose record has no such label; gives how many there are."""
-        records = self._services.catalog.get_many([_image_id_at(each) for each in positions])
+    def _look_for_obsolete(self, keys: Sequence[Key]) -> int:
+        records = self._services.catalog.get_many([image_id_at(position) for _, position in keys])
         obsolete = 0
-        for position in positions:
-            key, image_id = (partition.pk, position), _image_id_at(position)
+        for key in keys:
+            image_id = image_id_at(key[1])
             if _has_entry(records.get(image_id), key):
                 continue
             image, stored = self._table.snapshot(image_id, [key])
             if key in stored and not _has_entry(image, key):
                 delete = partial(self._table.delete_entry, image_id, image, key)
-                if not self._found(Kind.OBSOLETE, f"{partition.label} of {image_id}", delete):
-                    self._note_drift(partition, -1)
+                if not self._found(Kind.OBSOLETE, f"{_name_of(key)} of {image_id}", delete):
+                    self._note_drift(key, -1)
                 obsolete += 1
         return obsolete
 
-    def _look_at_count(self, partition: Partition) -> None:
+    def _look_at_count(self, label: str) -> None:
         """Compare a count with the entries that are right.
 
         They are the same before and after the count is read, or it is left for the next check.
         """
-        entries = self._table.entries(partition)
-        seen = self._table.count(partition)
-        right = entries[0] + self._drift[partition]
-        if seen != right and entries == self._table.entries(partition):
-            name = self._names[partition.label]
-            set_count = partial(self._table.set_count, partition, name, seen, right)
-            self._found(Kind.MISCOUNTED, f"{name}: {seen} for {right}", set_count)
+        entries = self._table.entries(label)
+        counts = self._table.counts(label)
+        seen, right = sum(counts), entries[0] + self._drift[label]
+        if seen != right and entries == self._table.entries(label):
+            name = self._names[label]
+            add = partial(self._table.add_to_count, label, name, counts[0], right - seen)
+            self._found(Kind.MISCOUNTED, f"{name}: {seen} for {right}", add)
 
     def look_at_originals(self) -> None:
         for page in self._services.uploads.listing(UPLOADS_PREFIX):
@@ -321,9 +375,10 @@ class Check:
                 tally.examples.append(example)
         return is_mended
 
-    def _note_drift(self, partition: Partition, missing: int) -> None:
-        with self._lock:
-            self._drift[partition] += missing
+    def _note_drift(self, key: Key, missing: int) -> None:
+        if (label := _label_of(key[0])) is not None:
+            with self._lock:
+                self._drift[label] += missing
 
     def _recheck(self, key: str) -> None:
         self._services.queue.send([Recheck(key)])
@@ -339,19 +394,25 @@ class Check:
             raise
         return answer["LastModified"]
 
-    def _side_by_side(self, look: Callable[[T], None], at: Iterable[T]) -> None:
+    def _side_by_side(self, look: Callable[[T], object], at: Iterable[T]) -> None:
         with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(look, at))
 
 
 def _has_entry(image: Image | None, key: Key) -> bool:
-    return image is not None and key in label_entries(image)
+    return image is not None and key in entries_of(image)
 
 
-def _partition_of(key: Key) -> Partition:
-    label, _, shard = key[0].removeprefix("LABEL#").rpartition("#")
-    return Partition(label, int(shard))
+def _sums(added: Mapping[str, int]) -> Sums:
+    return {name: added.get(name, 0) for name in COUNTERS}
 
 
-def _image_id_at(position: str) -> str:
-    return position.rpartition("#")[2]
+def _label_of(partition: str) -> str | None:
+    """The label whose entries these are; None where they are of hashes."""
+    kind, _, rest = partition.partition("#")
+    return rest.rpartition("#")[0] if kind == "LABEL" else None
+
+
+def _name_of(key: Key) -> str:
+    """What an entry is of, for people."""
+    return _label_of(key[0]) or f"hash {key[1].partition('#')[0]}"

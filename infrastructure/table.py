@@ -7,47 +7,35 @@ import hashlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from botocore.exceptions import ClientError
 
 from chalicelib.aws import batches
-from chalicelib.aws.catalog import (
-    ABSENT,
-    BUSY,
-    READ_BATCH,
+from chalicelib.aws.catalog import ABSENT, BUSY, READ_BATCH, STALE, UNCHANGED, Catalog, codes_of
+from chalicelib.aws.layout import (
+    COUNT_SHARDS,
+    COUNTERS,
     SHARDS,
-    STALE,
-    UNCHANGED,
-    Catalog,
-    codes_of,
+    TOTAL_SHARDS,
+    Key,
     count_key,
+    counts_partition,
+    entries_of,
     image_of,
     item_key,
-    label_entries,
     label_partition,
     record_key,
+    total_change,
+    total_key,
 )
 from chalicelib.errors import StaleRevision
 from chalicelib.model import Image
 
-Key = tuple[str, str]
-"""``pk`` and ``sk`` of an entry of a label."""
+ZERO = {"N": "0"}
 
-
-class Partition(NamedTuple):
-    """The images with a label that are in one shard: their entries, and how many they are."""
-
-    label: str
-    shard: int
-
-    @property
-    def pk(self) -> str:
-        return label_partition(self.label, self.shard)
-
-    @property
-    def count_key(self) -> dict[str, Any]:
-        return count_key(self.label, self.shard)
+Sums = dict[str, int]
+"""What each of the ``COUNTERS`` adds up to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,31 +57,43 @@ class Table:
 
     def label_names(self) -> Iterator[tuple[str, str]]:
         """The labels that any image ever had: as they are searched for, and as they are written."""
-        for shard in range(SHARDS):
-            for page in self._pages("pk", f"COUNTS#{shard}"):
+        for shard in range(COUNT_SHARDS):
+            for page in self._pages("pk", counts_partition(shard)):
                 yield from (
                     (entry["sk"]["S"], entry.get("label", entry["sk"])["S"]) for entry in page
                 )
 
-    def positions(self, partition: Partition) -> Iterator[list[str]]:
-        """The sort keys of a label's entries, in their order."""
-        for page in self._pages("pk", partition.pk, ConsistentRead=True):
+    def positions(self, partition: str) -> Iterator[list[str]]:
+        """The sort keys of a partition, in their order."""
+        for page in self._pages("pk", partition, ConsistentRead=True):
             yield [entry["sk"]["S"] for entry in page]
 
-    def entries(self, partition: Partition) -> tuple[int, bytes]:
+    def entries(self, label: str) -> tuple[int, bytes]:
         """How many entries a label has, and a digest that tells which."""
         number, which = 0, hashlib.blake2b()
-        for positions in self.positions(partition):
-            number += len(positions)
-            which.update("\n".join((*positions, "")).encode())
+        for shard in range(SHARDS):
+            for positions in self.positions(label_partition(label, shard)):
+                number += len(positions)
+                which.update("\n".join((*positions, "")).encode())
         return number, which.digest()
 
-    def count(self, partition: Partition) -> int:
-        """How many images are said to have a label."""
-        answer = self.catalog.client.get_item(
-            **self._of_table(Key=partition.count_key), ConsistentRead=True
-        )
-        return int(answer["Item"]["images"]["N"]) if "Item" in answer else 0
+    def counts(self, label: str) -> list[int]:
+        """How many images are said to have a label, by shard."""
+        keys = [count_key(label, shard) for shard in range(COUNT_SHARDS)]
+        return [int(found.get("images", ZERO)["N"]) for found in self._get(keys)]
+
+    def totals(self) -> tuple[Sums, list[int]]:
+        """The totals, and how often each shard of them has changed."""
+        found = self._get([total_key(shard) for shard in range(TOTAL_SHARDS)])
+        sums = {name: sum(int(each.get(name, ZERO)["N"]) for each in found) for name in COUNTERS}
+        return sums, [int(each.get("changes", ZERO)["N"]) for each in found]
+
+    def _get(self, keys: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What is under up to 100 keys, all of one moment; StaleRevision where it is changing."""
+        gets: Any = [{"Get": self._of_table(Key=key)} for key in keys]
+        with _unless_changed():
+            answer = self.catalog.client.transact_get_items(TransactItems=gets)
+        return [dict(found.get("Item", {})) for found in answer["Responses"]]
 
     def snapshot(
         self, image_id: str, keys: Collection[Key]
@@ -102,45 +102,50 @@ class Table:
 
         Nothing, where they are being written just then. Takes 99 keys at most.
         """
-        gets: Any = [
-            {"Get": self._of_table(Key=key)}
-            for key in (record_key(image_id), *(item_key(*each) for each in keys))
-        ]
         try:
-            answer = self.catalog.client.transact_get_items(TransactItems=gets)
-        except ClientError as error:
-            if codes_of(error).isdisjoint(BUSY):
-                raise
+            record, *entries = self._get(
+                [record_key(image_id), *(item_key(*each) for each in keys)]
+            )
+        except StaleRevision:
             return None, {}
-        record, *entries = (dict(found.get("Item", {})) for found in answer["Responses"])
         stored = {key: entry for key, entry in zip(keys, entries, strict=True) if entry}
         return image_of(record) if record else None, stored
 
     def put_entry(self, image: Image, key: Key) -> None:
-        """Write the entry of a label, while the record is as it was read."""
-        entry = label_entries(image)[key]
+        """Write an entry, while the record is as it was read."""
+        entry = entries_of(image)[key]
         self._write_while(image.image_id, image, {"Put": self._of_table(Item=entry)})
 
     def delete_entry(self, image_id: str, image: Image | None, key: Key) -> None:
         """Delete an entry, while the record is as it was read, or is not there."""
         self._write_while(image_id, image, {"Delete": self._of_table(Key=item_key(*key))})
 
-    def set_count(self, partition: Partition, name: str, seen: int, right: int) -> None:
-        """Set a count, while it is what was seen. ``name`` is the label as it is written."""
+    def add_to_count(self, label: str, name: str, seen: int, by: int) -> None:
+        """Add what is missing to the first shard of a count, while that is what was seen.
+
+        Whatever the other shards take meanwhile, the sum is off by the same. ``name`` is the label
+        as it is written.
+        """
         condition = "#images = :seen" if seen else "attribute_not_exists(pk) OR #images = :seen"
-        values = {
-            ":label": {"S": name},
-            ":seen": {"N": str(seen)},
-            ":right": {"N": str(right)},
-        }
+        values = {":label": {"S": name}, ":seen": {"N": str(seen)}, ":by": {"N": str(by)}}
         with _unless_changed():
             self.catalog.client.update_item(
-                **self._of_table(Key=partition.count_key),
-                UpdateExpression="SET #label = :label, #images = :right",
+                **self._of_table(Key=count_key(label, 0)),
+                UpdateExpression="SET #label = :label ADD #images :by",
                 ConditionExpression=condition,
                 ExpressionAttributeNames={"#label": "label", "#images": "images"},
                 ExpressionAttributeValues=values,
             )
+
+    def add_to_totals(self, changes: int, missing: Sums) -> None:
+        """Add what is missing to the first shard of the totals, while it has changed so often."""
+        update = total_change(0, missing)
+        update["ConditionExpression"] = (
+            "#0 = :seen" if changes else "attribute_not_exists(#0) OR #0 = :seen"
+        )
+        update["ExpressionAttributeValues"][":seen"] = {"N": str(changes)}
+        with _unless_changed():
+            self.catalog.client.update_item(**self._of_table(**update))
 
     def _write_while(self, image_id: str, image: Image | None, change: Any) -> None:
         record: Any = self._of_table(Key=record_key(image_id), ConditionExpression=ABSENT)

@@ -1,88 +1,151 @@
-"""DynamoDB: the catalog. One table, read by queries and by key, never by a scan.
+"""DynamoDB: the catalog. One table (``layout``), read by queries and by key, never by a scan.
 
-======================== ============================== ==========================================
-what                     ``pk``                         ``sk``
-======================== ============================== ==========================================
-the record of an image   ``IMAGE#<image id>``           ``RECORD``
-a label of an image      ``LABEL#<label>#<shard>``      ``<uploaded at>#<image id>``
-images with a label      ``COUNTS#<shard>``             ``<label>``
-where a pass has come to ``BOOKMARK#<name>``            ``POSITION``
-======================== ============================== ==========================================
-
-Records carry ``listing`` (the shard), ``listing_by_status`` (status and shard) and ``listed_at``
-(upload time and image id), the keys of the two indexes of the same names, newest last. Deleted
-images carry none of them and so leave the lists at once. While something is left to do for an
-image, it also carries ``unsettled`` (the shard), the key of a third index, by ``updated_at``.
-
-A partition takes 1,000 writes a second at most, and every image of a moment sorts next to its
-neighbours. So each list, each label and each count is spread over ``SHARDS`` partitions by image
-id, and a page is merged from one query a shard.
+What a page, a number or a search costs does not grow with the catalog: each reads a bounded part
+of it, from all its partitions side by side.
 """
 
 import base64
-import heapq
 import random
 import re
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
-from itertools import count, islice
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from itertools import chain, count
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
 from chalicelib.aws import batches
-from chalicelib.errors import InvalidRequest, StaleRevision, Throttled
-from chalicelib.model import Image, ImageStatus, Page, Recognition
-from chalicelib.plain import from_plain, to_plain
+from chalicelib.aws.layout import (
+    BAND_DIGITS,
+    BANDS,
+    COUNT_SHARDS,
+    COUNTERS,
+    SHARDS,
+    TOTAL_SHARDS,
+    band_of,
+    band_partition,
+    bookmark_key,
+    confidences_of,
+    count_key,
+    counted,
+    counts_partition,
+    entries_of,
+    image_id_at,
+    image_of,
+    is_comparable,
+    item_key,
+    label_partition,
+    position_of,
+    record_key,
+    record_of,
+    request_key,
+    tally_of,
+    total_change,
+    total_key,
+)
+from chalicelib.errors import IdempotencyKeyReused, InvalidRequest, StaleRevision, Throttled
+from chalicelib.model import Image, ImageStatus, LabelCount, Page, Query, Recognition, Totals
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-SHARDS = 8
-TOMBSTONE_TTL = timedelta(days=30)
-"""How long a deleted image is remembered, so that a late event of its upload cannot revive it."""
+T = TypeVar("T")
+R = TypeVar("R")
 
 # Conditions of a write. Every write is of a record as it was read: whoever was faster wins.
 ABSENT = "attribute_not_exists(pk)"  # nobody has recorded this image yet
 UNCHANGED = "revision = :revision"  # nobody has written since it was read
+UNCLAIMED = "attribute_not_exists(pk) OR expires_at <= :now"  # or DynamoDB has yet to collect it
+CLAIMED = "attribute_exists(pk)"
 
 POSITION = r"[^#]+#[a-z2-7]{26}"
 """Of an image in a list. Nothing else may become a key: DynamoDB refuses those over 1 KB."""
 
-LATEST = ":"  # sorts behind every position: they begin with the digits of a year
+# Around every position, which begins with the digits of a year.
+OLDEST, NEWEST = "0", ":"
 
 # Why a write was refused; the second of each is a reason of a cancelled transaction.
 STALE = ("ConditionalCheckFailedException", "ConditionalCheckFailed")
+CONFLICT = "TransactionConflict"
 BUSY = (
-    *("TransactionConflictException", "TransactionConflict"),
+    *("TransactionConflictException", CONFLICT),
     *("ThrottlingException", "ThrottlingError"),
     *("ProvisionedThroughputExceededException", "ProvisionedThroughputExceeded"),
 )
 BUSY_ATTEMPTS = 6
 
+WAITING = (ImageStatus.QUEUED, ImageStatus.PROCESSING)
+"""The statuses that images only pass through."""
+
 WRITES = 100
-"""TransactWriteItems takes at most 100 items."""
+"""TransactWriteItems takes at most 100 items.
+
+The record, its tally, four bands, and an entry and a count for each of 47 labels.
+"""
 
 READ_BATCH = 100
 """BatchGetItem takes at most 100 keys."""
 
-LISTED_KEYS = (
-    *("pk", "sk", "listing", "listing_by_status", "listed_at", "unsettled", "expires_at"),
-)
+THREADS = 16
+"""Queries under way at a time. A client keeps 50 connections."""
 
-_serialize = TypeSerializer().serialize
-deserialize = TypeDeserializer().deserialize
+ROUNDS = 4
+"""How often a page reads on where filters leave too little, each time twice as much."""
+
+MAX_DISTANCE = 2 * BANDS - 1
+"""Of two hashes, in bits, so that some band of theirs differs in one bit at most."""
+
+PROBED = 500
+"""Hashes read of one band: as many as share it among 33 million that are spread evenly."""
+
+CLAIM_TTL = timedelta(hours=24)
+
+
+class Spread:
+    """Over how many shards this process counts a label: the more, the more it is in use.
+
+    Transactions that meet at an entry are refused, all but one. So each that meets another at a
+    label's count has this process use twice as many shards for it from then on. Any of them may
+    take a subtraction, too, as only their sum is ever read. Most labels are rare and stay on one:
+    that keeps it short to read all counts.
+    """
+
+    def __init__(self) -> None:
+        self._widths: dict[str, int] = {}
+
+    def shard_of(self, label: str) -> int:
+        turn = random.randrange(self._widths.get(label, 1))  # noqa: S311 - no secret
+        return (zlib.crc32(label.encode()) + turn) % COUNT_SHARDS
+
+    def widen(self, label: str) -> None:
+        self._widths[label] = min(2 * self._widths.get(label, 1), COUNT_SHARDS)
+
+
+@dataclass(slots=True)
+class Reading:
+    """One partition of a list, read from its newest position on.
+
+    ``found`` are the positions that fit, ``read_to`` is the last that was looked at, and ``next``
+    says where to go on.
+    """
+
+    partition: str
+    read_to: str = NEWEST
+    found: list[str] = field(default_factory=list)
+    next: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
     client: "DynamoDBClient"
     table: str
+    spread: Spread = field(default_factory=Spread)
 
     def get(self, image_id: str) -> Image | None:
         """The record as it is now (a consistent read), or None."""
@@ -93,20 +156,23 @@ class Catalog:
 
     def get_many(self, image_ids: Sequence[str]) -> dict[str, Image]:
         """The records of these images, by id, as of a moment ago; what is not there is left out."""
-        found: dict[str, Image] = {}
-        for batch in batches(dict.fromkeys(image_ids), READ_BATCH):
-            keys = [record_key(image_id) for image_id in batch]
-            while keys:
-                answer = self.client.batch_get_item(RequestItems={self.table: {"Keys": keys}})
-                for item in answer["Responses"].get(self.table, ()):
-                    image = image_of(item)
-                    found[image.image_id] = image
-                unread = answer["UnprocessedKeys"].get(self.table)
-                keys = list(unread["Keys"]) if unread else []
-        return found
+        keys = [record_key(image_id) for image_id in dict.fromkeys(image_ids)]
+        return {image.image_id: image for image in map(image_of, self._batch(keys))}
+
+    def _batch(self, keys: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
+        """What is there under these keys, in any order."""
+        for batch in batches(keys, READ_BATCH):
+            unread: Any = batch
+            while unread:
+                answer = self.client.batch_get_item(RequestItems={self.table: {"Keys": unread}})
+                yield from answer["Responses"].get(self.table, ())
+                left = answer["UnprocessedKeys"].get(self.table)
+                unread = left and left["Keys"]
+
+    # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
     def save(self, image: Image, previous: Image | None) -> Image:
-        """Write a record and, in the same transaction, what changes of its labels.
+        """Write a record and, in the same transaction, what changes of all that is derived from it.
 
         ``previous`` is the record as it was read, None where there was none. Gives the record with
         its new revision. Raises StaleRevision, and writes nothing, when the record has changed
@@ -115,28 +181,33 @@ class Catalog:
         saved = replace(image, revision=previous.revision + 1 if previous else 1)
         record: Any = {
             "TableName": self.table,
-            "Item": _record_of(saved),
+            "Item": record_of(saved),
             "ConditionExpression": UNCHANGED if previous else ABSENT,
         }
         if previous:
             record["ExpressionAttributeValues"] = {":revision": {"N": str(previous.revision)}}
-        labels = self._label_writes(saved, previous)
-        if previous and image.recognition.labels and len(labels) >= WRITES:
-            bare = self.save(replace(previous, recognition=Recognition()), previous)
-            return self.save(image, bare)
-        if labels:
-            self._write(
-                lambda: self.client.transact_write_items(TransactItems=[{"Put": record}, *labels])
-            )
-        else:  # a transaction costs twice the capacity of a single write
-            self._write(lambda: self.client.put_item(**record))
+        entries = self._entry_writes(saved, previous)
+        number = 1 + len(entries) + len(self._counter_writes(saved, previous))
+        if number > WRITES and previous and (bare := _barer(previous)):
+            return self.save(image, self.save(bare, previous))
+
+        def write() -> None:
+            if number == 1:  # a transaction costs twice the capacity of a single write
+                self.client.put_item(**record)
+                return
+            writes = [{"Put": record}, *entries, *self._counter_writes(saved, previous)]
+            try:
+                self.client.transact_write_items(TransactItems=writes)
+            except ClientError as error:
+                self._spread_out(writes, error)
+                raise
+
+        self._write(write)
         return saved
 
-    def _label_writes(self, image: Image, previous: Image | None) -> list[Any]:
-        """What makes the labels' entries and counts those of the image, and no longer the old."""
-        entries, labels = label_entries(image), counted(image)
-        written = label_entries(previous) if previous else {}
-        before = counted(previous) if previous else {}
+    def _entry_writes(self, image: Image, previous: Image | None) -> list[Any]:
+        """What makes the entries those of the image, and no longer the old."""
+        entries, written = entries_of(image), entries_of(previous) if previous else {}
         puts = [
             {"Put": {"TableName": self.table, "Item": entry}}
             for key, entry in entries.items()
@@ -146,24 +217,44 @@ class Catalog:
             {"Delete": {"TableName": self.table, "Key": item_key(*key)}}
             for key in sorted(written.keys() - entries.keys())
         ]
+        return [*puts, *deletes]
+
+    def _counter_writes(self, image: Image, previous: Image | None) -> list[Any]:
+        """The same of counts and totals, each time of other shards of them.
+
+        Whichever take it: what is read is the sum of all.
+        """
+        labels, before = counted(image), counted(previous) if previous else {}
         changes = dict.fromkeys(labels.keys() - before.keys(), 1)
         changes |= dict.fromkeys(before.keys() - labels.keys(), -1)
         counts = [
             {
                 "Update": {
                     "TableName": self.table,
-                    "Key": count_key(name, _shard_of(image.image_id)),
+                    "Key": count_key(label, self.spread.shard_of(label)),
                     "UpdateExpression": "SET #label = :label ADD #images :change",
                     "ExpressionAttributeNames": {"#label": "label", "#images": "images"},
                     "ExpressionAttributeValues": {
-                        ":label": {"S": (before | labels)[name]},
+                        ":label": {"S": (before | labels)[label]},
                         ":change": {"N": str(change)},
                     },
                 }
             }
-            for name, change in sorted(changes.items())
+            for label, change in sorted(changes.items())
         ]
-        return [*puts, *deletes, *counts]
+        tally, known = tally_of(image), tally_of(previous) if previous else {}
+        moved = {name: by for name in COUNTERS if (by := tally.get(name, 0) - known.get(name, 0))}
+        if moved:
+            shard = random.randrange(TOTAL_SHARDS)  # noqa: S311 - no secret
+            return [*counts, {"Update": {"TableName": self.table} | total_change(shard, moved)}]
+        return counts
+
+    def _spread_out(self, writes: Sequence[Any], error: ClientError) -> None:
+        """Count those labels in more places at whose counts a transaction has met another."""
+        reasons = error.response.get("CancellationReasons", ())
+        for write, reason in zip(writes, reasons, strict=False):
+            if "Update" in write and reason.get("Code") == CONFLICT:
+                self.spread.widen(write["Update"]["Key"]["sk"]["S"])
 
     def _write(self, write: Callable[[], object]) -> None:
         """A conditional write. Raises StaleRevision where its condition does not hold.
@@ -187,20 +278,75 @@ class Catalog:
             else:
                 return
 
+    def claim(self, request: str, fingerprint: str) -> str | None:
+        """Take a request on, unless it has been within 24 hours; then the image that came of it.
+
+        ``request`` is a digest that stands for who asks and the key of the request, ``fingerprint``
+        one of what is asked for. None for a request that is new, or whose first try has not come
+        to its end. Raises IdempotencyKeyReused where something else was asked for.
+        """
+        now = int(time.time())
+        claimed = {
+            "fingerprint": {"S": fingerprint},
+            "expires_at": {"N": str(now + int(CLAIM_TTL.total_seconds()))},
+        }
+        try:
+            self.client.put_item(
+                TableName=self.table,
+                Item=request_key(request) | claimed,
+                ConditionExpression=UNCLAIMED,
+                ExpressionAttributeValues={":now": {"N": str(now)}},
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except ClientError as error:
+            if codes_of(error).isdisjoint(STALE):
+                raise
+            known: Any = error.response.get("Item", {})
+        else:
+            return None
+        if known["fingerprint"]["S"] != fingerprint:
+            raise IdempotencyKeyReused(
+                "This Idempotency-Key was sent with another request within the last 24 hours: "
+                "send a new key with a new request, and the same key only to repeat the same one."
+            )
+        return known["image_id"]["S"] if "image_id" in known else None
+
+    def fulfil(self, request: str, image_id: str) -> None:
+        """Note which image came of a request. One whose claim is no longer there is let be."""
+        try:
+            self.client.update_item(
+                TableName=self.table,
+                Key=request_key(request),
+                UpdateExpression="SET image_id = :image_id",
+                ConditionExpression=CLAIMED,
+                ExpressionAttributeValues={":image_id": {"S": image_id}},
+            )
+        except ClientError as error:
+            if codes_of(error).isdisjoint(STALE):
+                raise
+
+    def set_bookmark(self, name: str, position: str) -> None:
+        self.client.put_item(
+            TableName=self.table, Item=bookmark_key(name) | {"position": {"S": position}}
+        )
+
+    # ── reading ──────────────────────────────────────────────────────────────────────────────────
+
+    def bookmark(self, name: str) -> str:
+        """Where a long pass over something has come to; empty at its beginning."""
+        answer = self.client.get_item(TableName=self.table, Key=bookmark_key(name))
+        return answer["Item"]["position"]["S"] if "Item" in answer else ""
+
     def unsettled(self, before: str) -> Iterator[Image]:
         """The images with something left to do that were last written before that time.
 
         Longest first within a shard; a sparse index holds just these.
         """
-        query: dict[str, Any] = {
-            "TableName": self.table,
-            "IndexName": "unsettled",
-            "KeyConditionExpression": "unsettled = :shard AND updated_at < :before",
-        }
         for shard in range(SHARDS):
-            values = {":shard": {"S": str(shard)}, ":before": {"S": before}}
-            pages = self.client.get_paginator("query").paginate(
-                **query, ExpressionAttributeValues=values
+            pages = self._pages(
+                IndexName="unsettled",
+                KeyConditionExpression="unsettled = :shard AND updated_at < :before",
+                ExpressionAttributeValues={":shard": {"S": str(shard)}, ":before": {"S": before}},
             )
             entries = (entry for page in pages for entry in page["Items"])
             for batch in batches(entries, READ_BATCH):
@@ -208,90 +354,212 @@ class Catalog:
                 images = self.get_many(ids)
                 yield from (images[image_id] for image_id in ids if image_id in images)
 
-    def bookmark(self, name: str) -> str:
-        """Where a long pass over something has come to; empty at its beginning."""
-        answer = self.client.get_item(TableName=self.table, Key=_bookmark_key(name))
-        return answer["Item"]["position"]["S"] if "Item" in answer else ""
+    def browse(self, query: Query) -> Page:
+        """A page of the images that fit, newest first.
 
-    def set_bookmark(self, name: str, position: str) -> None:
-        self.client.put_item(
-            TableName=self.table, Item=_bookmark_key(name) | {"position": {"S": position}}
+        Reads at most ``SHARDS * (2**ROUNDS - 1) * (limit + 1)`` entries of a list, and ``limit``
+        records: where a filter drops much of them, the page comes short, and its cursor says where
+        to go on. Without one it is ``SHARDS * (limit + 1)``. Raises InvalidRequest for a cursor
+        that is not ours.
+        """
+        before = f"{query.until}$" if query.until else NEWEST  # "$" sorts right behind "#"
+        if query.cursor:
+            before = min(before, _right_below(_position_of(query.cursor)))
+        after = query.since or OLDEST
+        if after > before:
+            return Page((), None)
+        listed, partitions = self._list_of(query)
+        listed["ExpressionAttributeValues"] |= {":after": {"S": after}, ":before": {"S": before}}
+        positions, cursor = self._positions(listed, partitions, query.limit)
+        found = self.get_many([image_id_at(position) for position in positions])
+        images = [(position, found.get(image_id_at(position))) for position in positions]
+        # What was deleted, moved or changed since it was listed is not, or elsewhere, shown.
+        shown = [
+            image
+            for position, image in images
+            if image and position_of(image) == position and _fits(image, query)
+        ]
+        return Page(tuple(shown), cursor and _cursor_of(cursor))
+
+    def _list_of(self, query: Query) -> tuple[dict[str, Any], Sequence[str]]:
+        """The list to look through for a query: how to ask for it, and its partitions.
+
+        Of several labels, it is that of the rarest: each entry tells of all labels of its image.
+        With a status that images only pass through, it is that of the status, which is short.
+        """
+        labels = list(dict.fromkeys(label.casefold() for label in query.labels))
+        if labels and query.status in (None, ImageStatus.COMPLETED):
+            rarest = self._rarest(labels)
+            names = {f"#label{number}": label for number, label in enumerate(labels)}
+            listed = _newest_first("pk", "sk")
+            listed["ExpressionAttributeNames"] |= names
+            listed["ExpressionAttributeValues"] = {":least": {"N": str(query.min_confidence)}}
+            tests = [f"confidences.{name} >= :least" for name in names]
+            listed["FilterExpression"] = " AND ".join(tests)
+            return listed, [label_partition(rarest, shard) for shard in range(SHARDS)]
+        index = "listing_by_status" if query.status else "listing"
+        status = f"{query.status}#" if query.status else ""
+        listed = _newest_first(index, "listed_at") | {"IndexName": index}
+        return listed, [f"{status}{shard}" for shard in range(SHARDS)]
+
+    def _rarest(self, labels: Sequence[str]) -> str:
+        if len(labels) == 1:
+            return labels[0]
+        images: Counter[str] = Counter()
+        keys = [count_key(label, shard) for label in labels for shard in range(COUNT_SHARDS)]
+        for counter in self._batch(keys):
+            images[counter["sk"]["S"]] += int(counter["images"]["N"])
+        return min(labels, key=images.__getitem__)
+
+    def _positions(
+        self, listed: dict[str, Any], partitions: Sequence[str], limit: int
+    ) -> tuple[list[str], str | None]:
+        """The newest positions of a list, and the one that the next page begins below, if any.
+
+        Each partition is read to another depth, and only what is newer than the least of these is
+        shown: behind it, another may yet have something newer.
+        """
+        readings = [Reading(partition) for partition in partitions]
+        found: list[str] = []
+        for turn in range(ROUNDS):
+            last = found[limit] if len(found) > limit else OLDEST
+            behind = [reading for reading in readings if reading.read_to > last]
+            if not behind:
+                break
+            read_on = partial(self._read_on, listed | {"Limit": (limit + 1) << turn})
+            _side_by_side(read_on, behind)
+            found = sorted(chain.from_iterable(reading.found for reading in readings), reverse=True)
+        depth = max(reading.read_to for reading in readings)
+        certain = [position for position in found if position >= depth]
+        if len(certain) > limit:
+            return certain[:limit], certain[limit - 1]
+        return certain, depth if depth > OLDEST else None
+
+    def _read_on(self, listed: dict[str, Any], reading: Reading) -> None:
+        values = listed["ExpressionAttributeValues"] | {":partition": {"S": reading.partition}}
+        sort_key = listed["ExpressionAttributeNames"]["#sort"]
+        answer = self.client.query(
+            **listed | {"TableName": self.table, "ExpressionAttributeValues": values} | reading.next
         )
+        reading.found += [entry[sort_key]["S"] for entry in answer["Items"]]
+        last = answer.get("LastEvaluatedKey")
+        reading.next = {"ExclusiveStartKey": last}
+        reading.read_to = last[sort_key]["S"] if last else OLDEST
 
-    def newest(
-        self, limit: int, cursor: str | None = None, status: ImageStatus | None = None
-    ) -> Page:
-        """A page of all images, or of those in one status."""
-        index = "listing" if status is None else "listing_by_status"
-        query = _newest_first(cursor, index) | {"Limit": limit + 1}
-        partitions = [f"{status}#{shard}" if status else str(shard) for shard in range(SHARDS)]
-        return self._page(query, partitions, limit)
+    def label_counts(self, prefix: str) -> list[LabelCount]:
+        """How many images have each label that begins so, in whatever case; most frequent first."""
+        images: Counter[str] = Counter()
+        names: dict[str, str] = {}
+        read = partial(self._counts, prefix.casefold())
+        for counter in chain.from_iterable(_side_by_side(read, range(COUNT_SHARDS))):
+            label = counter["sk"]["S"]
+            images[label] += int(counter["images"]["N"])
+            names[label] = counter["label"]["S"]
+        counts = [
+            LabelCount(names[label], number) for label, number in images.items() if number > 0
+        ]
+        return sorted(counts, key=lambda each: (-each.images, each.name))
 
-    def labelled(
-        self,
-        labels: Sequence[str],
-        limit: int,
-        cursor: str | None = None,
-        min_confidence: float = 0,
-    ) -> Page:
-        """A page of the images that have all these labels, in whatever case."""
-        names = [label.casefold() for label in labels]
-        query = _newest_first(cursor)  # no Limit: it would count what the filter drops
-        tests = []
-        for number, name in enumerate(dict.fromkeys(names)):
-            query["ExpressionAttributeNames"][f"#label{number}"] = name
-            tests.append(f"confidences.#label{number} >= :least")
-        query["ExpressionAttributeValues"][":least"] = {"N": str(min_confidence)}
-        query["FilterExpression"] = " AND ".join(tests)
-        partitions = [label_partition(names[0], shard) for shard in range(SHARDS)]
-        return self._page(query, partitions, limit)
+    def _counts(self, prefix: str, shard: int) -> list[Any]:
+        """The counts in one shard of the labels that begin so."""
+        request: dict[str, Any] = {
+            "KeyConditionExpression": "pk = :shard",
+            "ExpressionAttributeValues": {":shard": {"S": counts_partition(shard)}},
+        }
+        if prefix:
+            request["KeyConditionExpression"] += " AND begins_with(sk, :prefix)"
+            request["ExpressionAttributeValues"][":prefix"] = {"S": prefix}
+        return [counter for page in self._pages(**request) for counter in page["Items"]]
 
-    def _page(self, query: dict[str, Any], partitions: Sequence[str], limit: int) -> Page:
-        """A page merged from the same query of each partition."""
-        lists = [self._positions(query, partition) for partition in partitions]
-        positions = list(islice(heapq.merge(*lists, reverse=True), limit + 1))
-        page = positions[:limit]
-        images = self._records([position.rpartition("#")[2] for position in page])
-        return Page(images, _cursor_of(page[-1]) if len(positions) > limit else None)
+    def totals(self) -> Totals:
+        """How many images there are in each status, and the bytes of those that are completed.
 
-    def _positions(self, query: dict[str, Any], partition: str) -> Iterator[str]:
-        """Positions (``<uploaded at>#<image id>``) of one partition, newest first, lazily."""
-        sort_key = query["ExpressionAttributeNames"]["#sort"]
-        values = query["ExpressionAttributeValues"] | {":partition": {"S": partition}}
-        query = query | {"TableName": self.table, "ExpressionAttributeValues": values}
-        while True:
-            answer = self.client.query(**query)
-            yield from (entry[sort_key]["S"] for entry in answer["Items"])
-            if "LastEvaluatedKey" not in answer:
-                return
-            query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        Those that wait or are worked on are counted in their lists, so what this costs grows with
+        the backlog; the rest is counted as it is written.
+        """
+        lists = [(status, shard) for status in WAITING for shard in range(SHARDS)]
+        numbers = _side_by_side(self._number_listed, lists)
+        images: dict[ImageStatus, int] = dict.fromkeys(WAITING, 0)
+        for (status, _), number in zip(lists, numbers, strict=True):
+            images[status] += number
+        sums: Counter[str] = Counter()
+        for tally in self._batch(total_key(shard) for shard in range(TOTAL_SHARDS)):
+            sums.update({name: int(tally[name]["N"]) for name in COUNTERS if name in tally})
+        for status in (ImageStatus.COMPLETED, ImageStatus.FAILED):
+            images[status] = sums[status]
+        return Totals(images, sums["original_bytes"], sums["rendition_bytes"])
 
-    def _records(self, image_ids: Sequence[str]) -> tuple[Image, ...]:
-        """The records of these images in this order; one deleted meanwhile is left out."""
-        found = self.get_many(image_ids)
-        return tuple(
-            found[image_id]
-            for image_id in image_ids
-            if image_id in found and found[image_id].status is not ImageStatus.DELETED
+    def _number_listed(self, list_: tuple[ImageStatus, int]) -> int:
+        status, shard = list_
+        pages = self._pages(
+            IndexName="listing_by_status",
+            Select="COUNT",
+            KeyConditionExpression="listing_by_status = :partition",
+            ExpressionAttributeValues={":partition": {"S": f"{status}#{shard}"}},
         )
+        return sum(page["Count"] for page in pages)
+
+    def similar(self, phash: str, max_distance: int, limit: int) -> list[tuple[Image, int]]:
+        """The images whose hash differs in up to ``max_distance`` bits, nearest first.
+
+        Each with its distance. ``max_distance`` is 7 (``MAX_DISTANCE``) at most: up to 3 takes a
+        query more than bits, up to 5 and 7 takes 52 and 69. Of images with the same hash, as
+        many as a query gives are found; of others only those among the first ``PROBED`` that share
+        a band with it, in the order of hashes. So in a larger catalog, or one with many pictures
+        that look alike in parts, near ones may be missing.
+        """
+        distances = {
+            image_id_at(position): distance_of(phash, position.partition("#")[0])
+            for position in chain.from_iterable(
+                _side_by_side(self._hashed, probes(phash, max_distance))
+            )
+        }
+        near = sorted(
+            (distance, image_id)
+            for image_id, distance in distances.items()
+            if distance <= max_distance
+        )[:limit]
+        images = self.get_many([image_id for _, image_id in near])
+        return [
+            (images[image_id], distance)
+            for distance, image_id in near
+            if image_id in images and is_comparable(images[image_id])
+        ]
+
+    def _hashed(self, probe: tuple[str, str]) -> list[str]:
+        """The first entries of a band: hash and image id."""
+        partition, start = probe
+        answer = self.client.query(
+            TableName=self.table,
+            KeyConditionExpression="pk = :partition AND sk BETWEEN :first AND :last",
+            ExpressionAttributeValues={
+                ":partition": {"S": partition},
+                ":first": {"S": start or "0"},
+                ":last": {"S": f"{start}~"},
+            },
+            Limit=PROBED,
+        )
+        return [entry["sk"]["S"] for entry in answer["Items"]]
+
+    def _pages(self, **query: Any) -> Iterator[Any]:
+        return iter(self.client.get_paginator("query").paginate(TableName=self.table, **query))
 
 
-def _newest_first(cursor: str | None, index: str | None = None) -> dict[str, Any]:
-    """What the queries of a page have in common: an index or the table, and where it begins.
-
-    DynamoDB refuses a name that no expression uses, so that the first page, too, is bounded:
-    every position is below ``LATEST``.
-    """
-    query: dict[str, Any] = {
-        "KeyConditionExpression": "#partition = :partition AND #sort < :before",
-        "ExpressionAttributeNames": {
-            "#partition": index or "pk",
-            "#sort": "listed_at" if index else "sk",
-        },
-        "ExpressionAttributeValues": {":before": {"S": _position_of(cursor) if cursor else LATEST}},
+def _newest_first(partition_key: str, sort_key: str) -> dict[str, Any]:
+    """What the queries of a page have in common."""
+    return {
+        "KeyConditionExpression": "#partition = :partition AND #sort BETWEEN :after AND :before",
+        "ExpressionAttributeNames": {"#partition": partition_key, "#sort": sort_key},
+        "ExpressionAttributeValues": {},
         "ScanIndexForward": False,
     }
-    return query | {"IndexName": index} if index else query
+
+
+def _barer(image: Image) -> Image | None:
+    """The image without its labels, or without its fingerprint where it has none; if it has one."""
+    if image.recognition.labels:
+        return replace(image, recognition=Recognition())
+    return replace(image, fingerprint=None) if image.fingerprint else None
 
 
 def codes_of(error: ClientError) -> set[str | None]:
@@ -300,81 +568,36 @@ def codes_of(error: ClientError) -> set[str | None]:
     return {error.response["Error"]["Code"], *(reason.get("Code") for reason in reasons)}
 
 
-def item_key(pk: str, sk: str) -> dict[str, Any]:
-    return {"pk": {"S": pk}, "sk": {"S": sk}}
+def distance_of(one: str, other: str) -> int:
+    """The Hamming distance of two hashes in hex: how many of their bits differ."""
+    return (int(one, 16) ^ int(other, 16)).bit_count()
 
 
-def _bookmark_key(name: str) -> dict[str, Any]:
-    return item_key(f"BOOKMARK#{name}", "POSITION")
+def probes(phash: str, max_distance: int) -> Iterator[tuple[str, str]]:
+    """Which partitions hold all hashes within a distance, each with how the hashes there begin.
 
-
-def count_key(label: str, shard: int) -> dict[str, Any]:
-    return item_key(f"COUNTS#{shard}", label)
-
-
-def record_key(image_id: str) -> dict[str, Any]:
-    return item_key(f"IMAGE#{image_id}", "RECORD")
-
-
-def _record_of(image: Image) -> dict[str, Any]:
-    shard = _shard_of(image.image_id)
-    attributes = _with_decimals(to_plain(image))
-    if image.status is ImageStatus.DELETED:
-        deleted_at = datetime.fromisoformat(image.updated_at)
-        attributes["expires_at"] = int((deleted_at + TOMBSTONE_TTL).timestamp())
-    else:
-        attributes |= {
-            "listing": str(shard),
-            "listing_by_status": f"{image.status}#{shard}",
-            "listed_at": _position(image),
-        }
-    if not image.is_settled:
-        attributes["unsettled"] = str(shard)
-    item = {name: _serialize(value) for name, value in attributes.items()}
-    return item | record_key(image.image_id)
-
-
-def image_of(item: Mapping[str, Any]) -> Image:
-    plain = {
-        name: _without_decimals(deserialize(value))
-        for name, value in item.items()
-        if name not in LISTED_KEYS
-    }
-    return from_plain(Image, plain)
-
-
-def label_entries(image: Image) -> dict[tuple[str, str], dict[str, Any]]:
-    """What makes an image findable by its labels: an entry a label, by its key.
-
-    Each entry carries the confidences of all labels, so that one query finds several at once.
+    If no band of two hashes is the same, they differ in at least as many bits as there are bands,
+    and if each differs in two or more bits, in twice as many: so these bands are enough.
     """
-    confidences = {label.name.casefold(): label.confidence for label in image.recognition.labels}
-    shard, position = _shard_of(image.image_id), _position(image)
-    return {
-        (label_partition(label, shard), position): {
-            "pk": {"S": label_partition(label, shard)},
-            "sk": {"S": position},
-            "confidences": _serialize(_with_decimals(confidences)),
-        }
-        for label in confidences
-    }
+    yield band_partition(0, band_of(phash, 0)), phash  # the very same come first
+    reach = 0 if max_distance < BANDS else 1
+    for band in range(max_distance // (reach + 1) + 1):
+        digits = band_of(phash, band)
+        yield band_partition(band, digits), ""
+        for bit in range(4 * BAND_DIGITS * reach):
+            yield band_partition(band, f"{int(digits, 16) ^ 1 << bit:0{BAND_DIGITS}x}"), ""
 
 
-def counted(image: Image) -> dict[str, str]:
-    """The labels under which an image counts: as Rekognition writes them, by their key."""
-    return {label.name.casefold(): label.name for label in image.recognition.labels}
-
-
-def label_partition(label: str, shard: int) -> str:
-    return f"LABEL#{label}#{shard}"
-
-
-def _shard_of(image_id: str) -> int:
-    return zlib.crc32(image_id.encode()) % SHARDS
-
-
-def _position(image: Image) -> str:
-    return f"{image.original.uploaded_at}#{image.image_id}"
+def _fits(image: Image, query: Query) -> bool:
+    """Whether an image is what a query asks for, wherever it was found."""
+    confidences = confidences_of(image)
+    return (
+        image.status is not ImageStatus.DELETED
+        and query.status in (None, image.status)
+        and all(
+            confidences.get(label.casefold(), -1) >= query.min_confidence for label in query.labels
+        )
+    )
 
 
 def _cursor_of(position: str) -> str:
@@ -394,20 +617,12 @@ def _position_of(cursor: str) -> str:
     return position
 
 
-def _with_decimals(plain: Any) -> Any:
-    """DynamoDB's numbers are decimal; boto3 refuses binary floats."""
-    if isinstance(plain, dict):
-        return {name: _with_decimals(value) for name, value in plain.items()}
-    if isinstance(plain, list):
-        return [_with_decimals(value) for value in plain]
-    return Decimal(repr(plain)) if isinstance(plain, float) else plain
+def _right_below(position: str) -> str:
+    """What no position lies between and this one: all of one moment have the same length."""
+    return position[:-1] + chr(ord(position[-1]) - 1)
 
 
-def _without_decimals(stored: Any) -> Any:
-    if isinstance(stored, dict):
-        return {name: _without_decimals(value) for name, value in stored.items()}
-    if isinstance(stored, list):
-        return [_without_decimals(value) for value in stored]
-    if isinstance(stored, Decimal):
-        return int(stored) if stored == stored.to_integral_value() else float(stored)
-    return stored
+def _side_by_side(read: Callable[[T], R], each: Iterable[T]) -> list[R]:
+    """What reading each of them gives, in their order: they wait for DynamoDB together."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(read, each))

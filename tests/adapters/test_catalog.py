@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib.aws.catalog import BUSY_ATTEMPTS, SHARDS, TOMBSTONE_TTL, Catalog
+from chalicelib.aws.catalog import BUSY_ATTEMPTS, Catalog
+from chalicelib.aws.layout import SHARDS, TOMBSTONE_TTL
 from chalicelib.errors import InvalidRequest, NotNow, StaleRevision, Throttled
 from chalicelib.messages import timestamp
 from chalicelib.model import (
@@ -29,6 +30,7 @@ from chalicelib.model import (
     Original,
     OutputFormat,
     Page,
+    Query,
     Recognition,
     Rendition,
 )
@@ -145,7 +147,7 @@ def test_first_write_wins(either: Catalog | FakeCatalog) -> None:
             either.save(second, previous=None)
 
     assert either.get(first.image_id) == first
-    assert either.labelled(["Dog"], 10).images == ()
+    assert either.browse(Query(10, labels=("Dog",))).images == ()
 
 
 def test_write_on_a_stale_record_is_refused(either: Catalog | FakeCatalog) -> None:
@@ -158,7 +160,7 @@ def test_write_on_a_stale_record_is_refused(either: Catalog | FakeCatalog) -> No
             either.save(late, previous=old)
 
     assert either.get(old.image_id) == new
-    assert either.labelled(["Cat"], 10).images == ()
+    assert either.browse(Query(10, labels=("Cat",))).images == ()
 
 
 def test_write_on_a_record_that_is_gone_is_refused(either: Catalog | FakeCatalog) -> None:
@@ -250,6 +252,7 @@ def test_whoever_was_overtaken_reads_again(
 
 TRANSACTION, RECORD = "dynamodb.TransactWriteItems", "dynamodb.PutItem"
 LABELS = {TRANSACTION: [Label("Cat", 90)], RECORD: list[Label]()}
+STATUSES = {TRANSACTION: ImageStatus.COMPLETED, RECORD: ImageStatus.QUEUED}
 BUSY_ANSWERS = [
     (TRANSACTION, CONFLICT),
     (TRANSACTION, error_of("TransactionCanceledException", "None", "ThrottlingError")),
@@ -277,13 +280,14 @@ def test_write_that_meets_another_is_repeated(
 ) -> None:
     """It says nothing of the record: nobody has to read again, and all is written once."""
     labels = LABELS[operation]
+    one = image(0, *labels, status=STATUSES[operation])
     tries = operations.requests(operation)
     operations.before(operation, error, error)
 
-    saved = catalog.save(image(0, *labels), previous=None)
+    saved = catalog.save(one, previous=None)
 
     assert len(tries) == 3
-    assert catalog.get(saved.image_id) == saved == image(0, *labels, revision=1)
+    assert catalog.get(saved.image_id) == saved == replace(one, revision=1)
     assert counts(catalog) == {label.name: 1 for label in labels}
 
 
@@ -300,7 +304,7 @@ def test_catalog_that_stays_busy_is_nobodys_fault(
     operations.before(operation, *[error] * (BUSY_ATTEMPTS + 1))
 
     with pytest.raises(Throttled) as raised:
-        catalog.save(image(0, *LABELS[operation]), previous=None)
+        catalog.save(image(0, *LABELS[operation], status=STATUSES[operation]), previous=None)
 
     assert isinstance(raised.value, NotNow)
     assert isinstance(raised.value.__cause__, ClientError)
@@ -310,7 +314,7 @@ def test_catalog_that_stays_busy_is_nobodys_fault(
 
 def test_tombstone_expires(catalog: Catalog, operations: Operations) -> None:
     """A deleted image is in no list, and DynamoDB forgets it after its time."""
-    shown = catalog.save(image(0), previous=None)
+    shown = catalog.save(image(0, status=ImageStatus.QUEUED), previous=None)
     deleted = changed(catalog, shown, status=ImageStatus.DELETED)
 
     item = stored(catalog, deleted)
@@ -430,7 +434,15 @@ def test_labels_that_are_kept_stay_searchable(catalog: Catalog) -> None:
 
         assert entries(catalog) == before
         assert counts(catalog) == {"Cat": 1, "Dog": 1}
-        assert catalog.labelled(["dog", "cat"], 10).images == (image_of_now,)
+        assert catalog.browse(
+            Query(
+                10,
+                labels=(
+                    "dog",
+                    "cat",
+                ),
+            )
+        ).images == (image_of_now,)
 
     image_of_now = changed(
         catalog,
@@ -439,8 +451,8 @@ def test_labels_that_are_kept_stay_searchable(catalog: Catalog) -> None:
         recognition=Recognition((Label("Cat", 95), Label("Bird", 70))),
     )
     assert counts(catalog) == {"Cat": 1, "Bird": 1}
-    assert catalog.labelled(["cat"], 10, min_confidence=95).images == (image_of_now,)
-    assert catalog.labelled(["dog"], 10).images == ()
+    assert catalog.browse(Query(10, labels=("cat",), min_confidence=95)).images == (image_of_now,)
+    assert catalog.browse(Query(10, labels=("dog",))).images == ()
 
 
 def test_replaced_image_takes_its_entries_along(catalog: Catalog) -> None:
@@ -452,7 +464,7 @@ def test_replaced_image_takes_its_entries_along(catalog: Catalog) -> None:
 
     assert list(entries(catalog)) == ["cat"]
     assert counts(catalog) == {"Cat": 1}
-    assert len(catalog.labelled(["cat"], 10).images) == 1
+    assert len(catalog.browse(Query(10, labels=("cat",))).images) == 1
 
 
 def test_what_does_not_change_is_not_written_again(
@@ -467,7 +479,20 @@ def test_what_does_not_change_is_not_written_again(
 
     assert operations.made == ["PutItem"] * 3
     assert counts(catalog) == {"Cat": 1, "Dog": 1}
-    assert len(catalog.labelled(["cat", "dog"], 10).images) == 1
+    assert (
+        len(
+            catalog.browse(
+                Query(
+                    10,
+                    labels=(
+                        "cat",
+                        "dog",
+                    ),
+                )
+            ).images
+        )
+        == 1
+    )
 
 
 def test_label_in_two_cases_counts_once(catalog: Catalog) -> None:
@@ -558,7 +583,7 @@ def test_most_labels_that_are_asked_for_are_one_transaction(
     labels = some_labels(49)
     crowded = catalog.save(image(0, *labels), previous=None)
     assert counts(catalog) == names(labels)
-    assert len(catalog.labelled(["label 48"], 10).images) == 1
+    assert len(catalog.browse(Query(10, labels=("label 48",))).images) == 1
 
     newer = replace(crowded.original, uploaded_at="2026-02-01T00:00:00.000Z")
     crowded = changed(catalog, crowded, original=newer)
@@ -592,7 +617,7 @@ def test_labels_are_replaced_in_as_few_transactions_as_they_take(  # noqa: PLR09
         revision=first.revision + transactions,
     )
     assert counts(catalog) == names(labels)
-    assert catalog.labelled(["old 0"], 10).images == ()
+    assert catalog.browse(Query(10, labels=("old 0",))).images == ()
 
 
 def test_replacement_that_ends_half_way_is_made_right_by_the_next(
@@ -773,7 +798,7 @@ def test_bookmark_is_no_image(catalog: Catalog) -> None:
     """It is in no list and nothing that is left to do."""
     catalog.set_bookmark("sweep", "uploads/a.jpg")
 
-    assert catalog.newest(10) == Page((), None)
+    assert catalog.browse(Query(10)) == Page((), None)
     assert unsettled(catalog) == []
 
 
@@ -838,7 +863,7 @@ def all_pages(
     pages = []
     cursor = None
     while True:
-        page = either.labelled(labels, limit, cursor) if labels else either.newest(limit, cursor)
+        page = either.browse(Query(limit, cursor, labels=tuple(labels)))
         pages.append(numbers(page))
         cursor = page.cursor
         if cursor is None:
@@ -847,8 +872,8 @@ def all_pages(
 
 def test_empty_catalog_has_one_empty_page(either: Catalog | FakeCatalog) -> None:
     """Nothing there is no error, and no cursor to nowhere."""
-    assert either.newest(10) == Page((), None)
-    assert either.labelled(["Cat"], 10) == Page((), None)
+    assert either.browse(Query(10)) == Page((), None)
+    assert either.browse(Query(10, labels=("Cat",))) == Page((), None)
 
 
 @pytest.mark.parametrize("labels", [(), ("cat",)], ids=["all", "label"])
@@ -884,10 +909,10 @@ def test_list_by_status_follows_the_record(either: Catalog | FakeCatalog) -> Non
     changed(either, images[1], status=ImageStatus.FAILED)
     changed(either, images[2], status=ImageStatus.DELETED)
 
-    assert numbers(either.newest(10, status=ImageStatus.QUEUED)) == [0]
-    assert numbers(either.newest(10, status=ImageStatus.FAILED)) == [1]
-    assert numbers(either.newest(10, status=ImageStatus.COMPLETED)) == []
-    assert numbers(either.newest(10)) == [1, 0]
+    assert numbers(either.browse(Query(10, status=ImageStatus.QUEUED))) == [0]
+    assert numbers(either.browse(Query(10, status=ImageStatus.FAILED))) == [1]
+    assert numbers(either.browse(Query(10, status=ImageStatus.COMPLETED))) == []
+    assert numbers(either.browse(Query(10))) == [1, 0]
 
 
 def test_list_by_labels_asks_for_all_of_them(either: Catalog | FakeCatalog) -> None:
@@ -903,7 +928,7 @@ def test_list_by_labels_asks_for_all_of_them(either: Catalog | FakeCatalog) -> N
     )
 
     def found(*labels: str, min_confidence: float = 0) -> list[int]:
-        return numbers(either.labelled(labels, 10, min_confidence=min_confidence))
+        return numbers(either.browse(Query(10, labels=labels, min_confidence=min_confidence)))
 
     assert found("cat") == [3, 1, 0]
     assert found("CAT", "dog") == [3, 0]
@@ -924,7 +949,7 @@ def test_label_that_is_rarely_sure_enough_is_found_behind_many(
     """A filter sees one page of a partition at a time: what matches may come much later."""
     filled(either, [image(number, Label("Cat", 99 if number == 0 else 60)) for number in range(40)])
 
-    page = either.labelled(["Cat"], 1, min_confidence=90)
+    page = either.browse(Query(1, labels=("Cat",), min_confidence=90))
 
     assert (numbers(page), page.cursor) == ([0], None)
 
@@ -932,13 +957,13 @@ def test_label_that_is_rarely_sure_enough_is_found_behind_many(
 def test_image_deleted_between_pages_is_left_out(either: Catalog | FakeCatalog) -> None:
     """What goes away while somebody turns pages shifts nothing on the next ones."""
     images = filled(either, [image(number) for number in range(6)])
-    first = either.newest(2)
+    first = either.browse(Query(2))
     if isinstance(either, Catalog):  # the one in memory counts its way from the start
         changed(either, images[5], status=ImageStatus.DELETED)
     changed(either, images[3], status=ImageStatus.DELETED)
 
     assert numbers(first) == [5, 4]
-    assert numbers(either.newest(2, first.cursor)) == [2, 1]
+    assert numbers(either.browse(Query(2, first.cursor))) == [2, 1]
 
 
 def test_record_that_vanishes_behind_the_index_is_left_out(catalog: Catalog) -> None:
@@ -948,7 +973,7 @@ def test_record_that_vanishes_behind_the_index_is_left_out(catalog: Catalog) -> 
     gone = {"pk": {"S": f"IMAGE#{images[1].image_id}"}, "sk": {"S": "RECORD"}}
     catalog.client.delete_item(TableName=catalog.table, Key=gone)
 
-    assert numbers(catalog.labelled(["cat"], 10)) == [2, 0]
+    assert numbers(catalog.browse(Query(10, labels=("cat",)))) == [2, 0]
 
 
 def test_images_are_read_in_whole_batches(catalog: Catalog, operations: Operations) -> None:
@@ -966,7 +991,7 @@ def test_images_are_read_in_whole_batches(catalog: Catalog, operations: Operatio
 
     operations.change_answer("dynamodb.BatchGetItem", leave_some)
 
-    assert numbers(catalog.newest(105)) == list(range(104, -1, -1))
+    assert numbers(catalog.browse(Query(105))) == list(range(104, -1, -1))
     assert operations.made.count("Query") == SHARDS
     assert operations.made.count("BatchGetItem") == 3
 
@@ -997,16 +1022,16 @@ def encoded(position: bytes | str) -> str:
 def test_cursor_that_is_not_ours_is_refused(catalog: Catalog, cursor: str) -> None:
     """Whatever a client makes up, it is the request that is wrong."""
     with pytest.raises(InvalidRequest, match="The cursor is not one of ours"):
-        catalog.newest(10, cursor)
+        catalog.browse(Query(10, cursor))
     with pytest.raises(InvalidRequest, match="The cursor is not one of ours"):
-        catalog.labelled(["cat"], 10, cursor)
+        catalog.browse(Query(10, cursor, labels=("cat",)))
 
 
 def test_cursor_is_safe_in_a_url(catalog: Catalog) -> None:
     """Clients put it into a query string as it is."""
     filled(catalog, [image(number) for number in range(2)])
 
-    cursor = catalog.newest(1).cursor
+    cursor = catalog.browse(Query(1)).cursor
 
     assert cursor is not None
     assert all(char.isascii() and (char.isalnum() or char in "-_") for char in cursor)

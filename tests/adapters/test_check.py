@@ -15,10 +15,9 @@ from chalicelib import worker
 from chalicelib.bootstrap import Services
 from chalicelib.config import read_settings
 from chalicelib.messages import Recheck, WorkMessage, timestamp
-from chalicelib.model import Image, ImageStatus, Label, Recognition, image_id_of
+from chalicelib.model import Image, ImageStatus, Label, Query, Recognition, image_id_of
 from infrastructure import check
 from infrastructure.check import Kind
-from infrastructure.table import Partition
 from localcloud.cloud import LocalCloud
 from tests.adapters.conftest import Operations, error_of
 from tests.fakes import FakeRecognizer, FakeTopic
@@ -231,7 +230,7 @@ def entry_of_a_label_that_the_image_has_not(stage: Stage) -> dict[Kind, int]:
     stage.put(entry | {"pk": {"S": f"LABEL#horse#{shard}"}})
     stage.put(
         {
-            "pk": {"S": f"COUNTS#{shard}"},
+            "pk": {"S": "COUNTS#5"},
             "sk": {"S": "horse"},
             "label": {"S": "Horse"},
             "images": {"N": "1"},
@@ -270,9 +269,46 @@ def missing_counts(stage: Stage) -> dict[Kind, int]:
     return {Kind.MISCOUNTED: len(entries)}
 
 
+def missing_hashes(stage: Stage) -> dict[Kind, int]:
+    for entry in stage.entries("PHASH#"):
+        stage.drop(entry)
+    return {Kind.UNLISTED: 8}
+
+
+def hash_of_an_unknown_image(stage: Stage) -> dict[Kind, int]:
+    entry = stage.entries("PHASH#2#")[0]
+    phash = entry["sk"]["S"].partition("#")[0]
+    stage.put(entry | {"sk": {"S": f"{phash}#{UNKNOWN}"}})
+    return {Kind.OBSOLETE: 1}
+
+
+def hash_that_the_image_no_longer_has(stage: Stage) -> dict[Kind, int]:
+    entry = stage.entries("PHASH#3#")[0]
+    stage.put(entry | {"sk": {"S": f"0000000000000000#{image_id_of(CAT)}"}})
+    return {Kind.OBSOLETE: 1}
+
+
+def wrong_totals(stage: Stage) -> dict[Kind, int]:
+    total = stage.entries("TOTALS#")[0]
+    stage.put(total | {"COMPLETED": {"N": "7"}, "rendition_bytes": {"N": "1"}})
+    return {Kind.MISTOTALLED: 1}
+
+
+def missing_totals(stage: Stage) -> dict[Kind, int]:
+    for entry in stage.entries("TOTALS#"):
+        stage.drop(entry)
+    return {Kind.MISTOTALLED: 1}
+
+
 def missing_record(stage: Stage) -> dict[Kind, int]:
     stage.drop(stage.entries(f"IMAGE#{image_id_of(CAT)}")[0])
-    return {Kind.UNRECORDED: 1, Kind.NOBODYS: 4, Kind.OBSOLETE: 2, Kind.MISCOUNTED: 2}
+    return {
+        Kind.UNRECORDED: 1,
+        Kind.NOBODYS: 4,
+        Kind.MISTOTALLED: 1,
+        Kind.OBSOLETE: 6,
+        Kind.MISCOUNTED: 2,
+    }
 
 
 def result_that_nobody_announced(stage: Stage) -> dict[Kind, int]:
@@ -312,6 +348,11 @@ DISAGREEMENTS = [
     entry_that_says_something_else,
     wrong_count,
     missing_counts,
+    missing_hashes,
+    hash_of_an_unknown_image,
+    hash_that_the_image_no_longer_has,
+    wrong_totals,
+    missing_totals,
     missing_record,
     result_that_nobody_announced,
     worker_that_died,
@@ -348,7 +389,7 @@ def test_mended_image_is_as_it_was(stage: Stage, ran: Ran) -> None:
         image = stage.record(key)
         assert (image.status, image.recognition) == (ImageStatus.COMPLETED, Recognition(LABELS))
         assert {each.key for each in image.renditions} <= set(stage.stored())
-    assert len(stage.catalog.labelled(["cat", "pet"], 10).images) == 2
+    assert len(stage.catalog.browse(Query(10, labels=("cat", "pet"))).images) == 2
     assert len(stage.stored()) == 8
 
 
@@ -545,7 +586,7 @@ def test_entry_of_a_record_that_a_stale_read_misses_stays(
     """Lists may be behind the records; both are read again, as of one moment."""
     operations.change_answer("dynamodb.BatchGetItem", lambda answer: answer.update(Responses={}))
 
-    assert found_by(stage, "look_at_labels") == {}
+    assert found_by(stage, "look_at_entries") == {}
     assert len(stage.entries("LABEL#")) == 4
 
 
@@ -557,7 +598,7 @@ def test_entry_that_is_deleted_meanwhile_is_no_finding(
     unknown = [each for each in stage.entries("LABEL#") if each["sk"]["S"].endswith(UNKNOWN)]
     operations.before("dynamodb.TransactGetItems", lambda: stage.drop(unknown[0]))
 
-    assert found_by(stage, "look_at_labels") == {}
+    assert found_by(stage, "look_at_entries") == {}
 
 
 def test_entry_that_gets_its_image_right_before_it_goes_is_left(
@@ -571,32 +612,32 @@ def test_entry_that_gets_its_image_right_before_it_goes_is_left(
         "dynamodb.TransactWriteItems", lambda: stage.catalog.save(image, previous=None)
     )
 
-    assert found_by(stage, "look_at_labels") == {Kind.OBSOLETE: (1, 1)}
+    assert found_by(stage, "look_at_entries") == {Kind.OBSOLETE: (1, 1)}
     assert any(each["sk"]["S"].endswith(UNKNOWN) for each in stage.entries("LABEL#"))
 
 
 def test_count_that_changes_right_before_it_is_mended_is_left(
     stage: Stage, operations: Operations
 ) -> None:
-    """A count is set only while it is what was seen."""
-    wrong_count(stage)
-    count = stage.entries("COUNTS#")[0]
+    """What is missing is added only while nobody else does."""
+    count = stage.entries("COUNTS#")[0] | {"pk": {"S": "COUNTS#0"}, "images": {"N": "7"}}
+    stage.put(count)
     operations.before("dynamodb.UpdateItem", lambda: stage.put(count | {"images": {"N": "8"}}))
 
-    assert found_by(stage, "look_at_labels") == {Kind.MISCOUNTED: (1, 1)}
-    assert stage.entries("COUNTS#")[0]["images"] == {"N": "8"}
+    assert found_by(stage, "look_at_entries") == {Kind.MISCOUNTED: (1, 1)}
+    assert stage.entries("COUNTS#0")[0]["images"] == {"N": "8"}
 
 
 def test_count_of_a_label_that_is_being_used_is_left(stage: Stage, operations: Operations) -> None:
     """Entries that are others before and after it is read say nothing of it."""
     wrong_count(stage)
     count = stage.entries("COUNTS#")[0]
-    partition = Partition(count["sk"]["S"], int(count["pk"]["S"].partition("#")[2]))
-    entry = stage.entries(f"{partition.pk}")[0]
+    label = count["sk"]["S"]
+    entry = stage.entries(f"LABEL#{label}#")[0]
     one = check.Check(stage, repair=True)
-    operations.before("dynamodb.GetItem", lambda: stage.drop(entry))
+    operations.before("dynamodb.TransactGetItems", lambda: stage.drop(entry))
 
-    one._look_at_count(partition)  # noqa: SLF001 - alone, so that its reads come in order
+    one._look_at_count(label)  # noqa: SLF001 - alone, so that its reads come in order
 
     assert one.tallies[Kind.MISCOUNTED].found == 0
     assert stage.entries("COUNTS#")[0]["images"] == {"N": "7"}

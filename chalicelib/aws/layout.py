@@ -1,0 +1,226 @@
+"""What lies where in the catalog's table: the keys, and all that is derived from a record.
+
+======================== ============================== ==========================================
+what                     ``pk``                         ``sk``
+======================== ============================== ==========================================
+the record of an image   ``IMAGE#<image id>``           ``RECORD``
+a label of an image      ``LABEL#<label>#<shard>``      ``<uploaded at>#<image id>``
+a band of its hash       ``PHASH#<band>#<4 digits>``    ``<perceptual hash>#<image id>``
+images with a label      ``COUNTS#<shard>``             ``<label>``
+images and bytes in all  ``TOTALS#<shard>``             ``TOTALS``
+a request, once done     ``REQUEST#<request>``          ``REQUEST``
+where a pass has come to ``BOOKMARK#<name>``            ``POSITION``
+======================== ============================== ==========================================
+
+Records carry ``listing`` (the shard), ``listing_by_status`` (status and shard) and ``listed_at``
+(upload time and image id), the keys of the two indexes of the same names, newest last. Deleted
+images carry none of them and so leave the lists at once. While something is left to do for an
+image, it also carries ``unsettled`` (the shard), the key of a third index, by ``updated_at``.
+"""
+
+import zlib
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+from chalicelib.model import Image, ImageStatus
+from chalicelib.plain import from_plain, to_plain
+
+SHARDS = 8
+"""Partitions that each list and each label is spread over, by image id.
+
+A partition takes 1,000 writes a second at most, and every image of a moment sorts next to its
+neighbours. A page is merged from one query a shard.
+"""
+
+COUNT_SHARDS = 32
+TOTAL_SHARDS = 100
+"""As many as one BatchGetItem reads."""
+
+TOMBSTONE_TTL = timedelta(days=30)
+"""How long a deleted image is remembered, so that a late event of its upload cannot revive it."""
+
+BANDS = 4
+BAND_DIGITS = 4
+"""Of a hash of 64 bits, 16 hex digits: each band has 16 bits, which is 4 digits."""
+
+COUNTERS = (ImageStatus.COMPLETED, ImageStatus.FAILED, "original_bytes", "rendition_bytes")
+"""Of the totals. An image that is not done yet is counted by its list instead."""
+
+LISTED_KEYS = (
+    *("pk", "sk", "listing", "listing_by_status", "listed_at", "unsettled", "expires_at"),
+)
+
+Key = tuple[str, str]
+"""``pk`` and ``sk`` of an entry."""
+
+_serialize = TypeSerializer().serialize
+deserialize = TypeDeserializer().deserialize
+
+
+# ── keys ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def item_key(pk: str, sk: str) -> dict[str, Any]:
+    return {"pk": {"S": pk}, "sk": {"S": sk}}
+
+
+def record_key(image_id: str) -> dict[str, Any]:
+    return item_key(f"IMAGE#{image_id}", "RECORD")
+
+
+def count_key(label: str, shard: int) -> dict[str, Any]:
+    return item_key(counts_partition(shard), label)
+
+
+def total_key(shard: int) -> dict[str, Any]:
+    return item_key(f"TOTALS#{shard}", "TOTALS")
+
+
+def request_key(request: str) -> dict[str, Any]:
+    return item_key(f"REQUEST#{request}", "REQUEST")
+
+
+def bookmark_key(name: str) -> dict[str, Any]:
+    return item_key(f"BOOKMARK#{name}", "POSITION")
+
+
+def counts_partition(shard: int) -> str:
+    return f"COUNTS#{shard}"
+
+
+def label_partition(label: str, shard: int) -> str:
+    return f"LABEL#{label}#{shard}"
+
+
+def band_partition(band: int, digits: str) -> str:
+    return f"PHASH#{band}#{digits}"
+
+
+def total_change(shard: int, changes: Mapping[str, int]) -> dict[str, Any]:
+    """An update that adds to the totals, and to how often they have changed."""
+    names = {f"#{number}": name for number, name in enumerate(("changes", *changes))}
+    values = {f":{number}": {"N": str(by)} for number, by in enumerate((1, *changes.values()))}
+    return {
+        "Key": total_key(shard),
+        "UpdateExpression": "ADD " + ", ".join(f"#{each} :{each}" for each in range(len(names))),
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": values,
+    }
+
+
+def shard_of(image_id: str) -> int:
+    return zlib.crc32(image_id.encode()) % SHARDS
+
+
+def position_of(image: Image) -> str:
+    """Where an image is in every list: ``<uploaded at>#<image id>``."""
+    return f"{image.original.uploaded_at}#{image.image_id}"
+
+
+def image_id_at(position: str) -> str:
+    return position.rpartition("#")[2]
+
+
+# ── the record ───────────────────────────────────────────────────────────────────────────────────
+
+
+def record_of(image: Image) -> dict[str, Any]:
+    shard = shard_of(image.image_id)
+    attributes = _with_decimals(to_plain(image))
+    if image.status is ImageStatus.DELETED:
+        deleted_at = datetime.fromisoformat(image.updated_at)
+        attributes["expires_at"] = int((deleted_at + TOMBSTONE_TTL).timestamp())
+    else:
+        attributes |= {
+            "listing": str(shard),
+            "listing_by_status": f"{image.status}#{shard}",
+            "listed_at": position_of(image),
+        }
+    if not image.is_settled:
+        attributes["unsettled"] = str(shard)
+    item = {name: _serialize(value) for name, value in attributes.items()}
+    return item | record_key(image.image_id)
+
+
+def image_of(item: Mapping[str, Any]) -> Image:
+    plain = {
+        name: _without_decimals(deserialize(value))
+        for name, value in item.items()
+        if name not in LISTED_KEYS
+    }
+    return from_plain(Image, plain)
+
+
+# ── what is derived from it ──────────────────────────────────────────────────────────────────────
+
+
+def entries_of(image: Image) -> dict[Key, dict[str, Any]]:
+    """What makes an image findable by its labels and by its looks: entries, by their keys.
+
+    An entry of a label carries the confidences of all labels, so that one query finds several at
+    once.
+    """
+    confidences = confidences_of(image)
+    found = {"confidences": _serialize(_with_decimals(confidences))}
+    shard, position = shard_of(image.image_id), position_of(image)
+    labels = [(label_partition(label, shard), position) for label in confidences]
+    entries = {key: item_key(*key) | found for key in labels}
+    return entries | {key: item_key(*key) for key in _bands_of(image)}
+
+
+def confidences_of(image: Image) -> dict[str, float]:
+    """The confidence of each label, by the label as it is searched for."""
+    return {label.name.casefold(): label.confidence for label in image.recognition.labels}
+
+
+def counted(image: Image) -> dict[str, str]:
+    """The labels under which an image counts: as Rekognition writes them, by their key."""
+    return {label.name.casefold(): label.name for label in image.recognition.labels}
+
+
+def tally_of(image: Image) -> dict[str, int]:
+    """What an image adds to which of the ``COUNTERS``."""
+    if image.status is ImageStatus.COMPLETED:
+        renditions = sum(rendition.size_bytes for rendition in image.renditions)
+        return dict(zip(COUNTERS, (1, 0, image.original.size_bytes, renditions), strict=True))
+    return {ImageStatus.FAILED: 1} if image.status is ImageStatus.FAILED else {}
+
+
+def is_comparable(image: Image) -> bool:
+    """Whether an image is found by its looks."""
+    is_shown = image.status not in (ImageStatus.FAILED, ImageStatus.DELETED)
+    return is_shown and image.fingerprint is not None
+
+
+def _bands_of(image: Image) -> Iterator[Key]:
+    if image.fingerprint is not None and is_comparable(image):
+        phash = image.fingerprint.phash
+        for band in range(BANDS):
+            yield band_partition(band, band_of(phash, band)), f"{phash}#{image.image_id}"
+
+
+def band_of(phash: str, band: int) -> str:
+    return phash[band * BAND_DIGITS : (band + 1) * BAND_DIGITS]
+
+
+def _with_decimals(plain: Any) -> Any:
+    """DynamoDB's numbers are decimal; boto3 refuses binary floats."""
+    if isinstance(plain, dict):
+        return {name: _with_decimals(value) for name, value in plain.items()}
+    if isinstance(plain, list):
+        return [_with_decimals(value) for value in plain]
+    return Decimal(repr(plain)) if isinstance(plain, float) else plain
+
+
+def _without_decimals(stored: Any) -> Any:
+    if isinstance(stored, dict):
+        return {name: _without_decimals(value) for name, value in stored.items()}
+    if isinstance(stored, list):
+        return [_without_decimals(value) for value in stored]
+    if isinstance(stored, Decimal):
+        return int(stored) if stored == stored.to_integral_value() else float(stored)
+    return stored
