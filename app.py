@@ -7,7 +7,6 @@ from typing import Any, cast
 from chalice.app import (
     Chalice,
     CloudWatchEvent,
-    IAMAuthorizer,
     Rate,
     Request,
     Response,
@@ -16,25 +15,47 @@ from chalice.app import (
 )
 
 from chalicelib import logs, pipeline, worker
-from chalicelib.bootstrap import services, settings
+from chalicelib.bootstrap import services, settings, sign_in
 from chalicelib.config import UPLOADS_PREFIX
 from chalicelib.messages import object_events, work_messages
+from chalicelib.model import Image
 from chalicelib.sweep import enqueue_strays
-from chalicelib.web.page import front_page, static_file
-from chalicelib.web.problems import problems
-from chalicelib.web.requests import UPLOAD_TYPES, base_of, image_ids_of, query_of, upload_of
-from chalicelib.web.views import accepted, image_view, page_view, status_view
+from chalicelib.web import cors, operations, views
+from chalicelib.web.auth import guard, open_guard, require_caller
+from chalicelib.web.page import docs_page, front_page, static_file
+from chalicelib.web.problems import answers
+from chalicelib.web.requests import (
+    BINARY_TYPES,
+    Wish,
+    base_of,
+    browse_query,
+    direct_wish_of,
+    idempotency_of,
+    image_ids_of,
+    prefers_json,
+    query_values,
+    remote_wish_of,
+    upload_of,
+    wish_of,
+)
 
 logs.configure()
 app = Chalice(app_name="image-pipeline", configure_logs=False)
-app.api.binary_types.extend(UPLOAD_TYPES)
-authorizer = IAMAuthorizer() if settings().api_auth == "iam" else None
+app.api.binary_types.extend(BINARY_TYPES)
+anybody: dict[str, Any] = {"content_types": ["*/*"]}
+callers = anybody | guard(settings())
+visitors = anybody | open_guard(settings())
 
 
 @app.middleware("all")
 def with_facts(event: Any, get_response: Callable[[Any], Any]) -> Any:
     with logs.invocation(event):
         return get_response(event)
+
+
+@app.middleware("http")
+def with_origins(event: Request, get_response: Callable[[Request], Response]) -> Response:
+    return cors.answered(event, get_response, settings().api_allowed_origins)
 
 
 # ── events ───────────────────────────────────────────────────────────────────────────────────────
@@ -81,64 +102,158 @@ def request() -> Request:
     return cast("Request", app.current_request)
 
 
-@app.route("/images", methods=["POST"], authorizer=authorizer, content_types=["*/*"])
-@problems
+@app.route("/images", methods=["POST"], **callers)
+@answers(operations.UPLOAD_IMAGE)
 def upload_image() -> Response:
-    upload = upload_of(request(), settings())
-    image = pipeline.submit(
-        upload.key, upload.body, upload.content_type, upload.filename, services()
-    )
-    return accepted(image, base_of(request()))
+    return ingest(wish_of(request()))
 
 
-@app.route("/images", methods=["GET"], authorizer=authorizer)
-@problems
-def list_images() -> dict[str, Any]:
-    page = pipeline.browse(query_of(request()), services())
-    return page_view(page, base_of(request()), services().renditions.url)
+def ingest(wish: Wish) -> Response:
+    asked = idempotency_of(request())
+
+    def submit() -> Image:
+        upload = upload_of(wish, asked, settings())
+        return pipeline.submit(
+            upload.key,
+            upload.body,
+            upload.content_type,
+            upload.filename,
+            services(),
+            request=asked,
+        )
+
+    image = pipeline.once(asked, wish.fingerprint, submit, services())
+    return views.accepted(image, base_of(request()))
 
 
-@app.route("/images/{image_id}", methods=["GET"], authorizer=authorizer)
-@problems
-def show_image(image_id: str) -> dict[str, Any]:
-    image = pipeline.find(image_id, services())
-    return image_view(image, base_of(request()), services().renditions.url)
+@app.route("/uploads", methods=["POST"], **callers)
+@answers(operations.OFFER_UPLOAD)
+def offer_upload() -> Any:
+    max_bytes = settings().max_bytes
+    wish = direct_wish_of(request(), max_bytes)
+    offer = pipeline.offer(wish.key, wish.content_type, wish.filename, services())
+    return views.offer_view(wish.key, offer, max_bytes, base_of(request()))
 
 
-@app.route("/images/{image_id}", methods=["DELETE"], authorizer=authorizer)
-@problems
+@app.route("/images", methods=["GET"], **callers)
+@answers(operations.LIST_IMAGES)
+def list_images() -> Any:
+    page = services().catalog.browse(browse_query(request(), operations.LIST_IMAGES))
+    return views.page_view(page, base_of(request()), services().renditions.url)
+
+
+@app.route("/images/{image_id}", methods=["GET"], **callers)
+@answers(operations.SHOW_IMAGE)
+def show_image(image_id: str) -> Any:
+    return in_full(pipeline.find(image_id, services()))
+
+
+@app.route("/images/uploads/{filename}/status", methods=["GET"], **callers)
+@answers(operations.SHOW_STATUS_BY_FILENAME)
+def show_status_by_filename(filename: str) -> Any:
+    return in_full(pipeline.find_first(image_ids_of(filename), services()))
+
+
+def in_full(image: Image) -> dict[str, Any]:
+    versions = services().uploads.history(image.original.key)
+    shown = views.image_view(image, base_of(request()), services().renditions.url)
+    return shown | {"versions": views.versions_view(versions)}
+
+
+@app.route("/images/{image_id}", methods=["DELETE"], **callers)
+@answers(operations.DELETE_IMAGE)
 def delete_image(image_id: str) -> Response:
-    return accepted(pipeline.delete(image_id, services()), base_of(request()))
+    return views.accepted(pipeline.delete(image_id, services()), base_of(request()))
 
 
-@app.route(
-    "/images/{image_id}/reprocess", methods=["POST"], authorizer=authorizer, content_types=["*/*"]
-)
-@problems
+@app.route("/images/{image_id}/reprocess", methods=["POST"], **callers)
+@answers(operations.REPROCESS_IMAGE)
 def reprocess_image(image_id: str) -> Response:
-    return accepted(pipeline.reprocess(image_id, services()), base_of(request()))
+    return views.accepted(pipeline.reprocess(image_id, services()), base_of(request()))
 
 
-@app.route("/images/{image_id}/status", methods=["GET"], authorizer=authorizer)
-@problems
-def show_status(image_id: str) -> dict[str, Any]:
-    return status_view(pipeline.find(image_id, services()), base_of(request()))
+@app.route("/images/{image_id}/status", methods=["GET"], **callers)
+@answers(operations.SHOW_STATUS)
+def show_status(image_id: str) -> Response:
+    return views.status_answer(pipeline.find(image_id, services()), request(), base_of(request()))
 
 
-@app.route("/images/uploads/{filename}/status", methods=["GET"], authorizer=authorizer)
-@problems
-def show_status_by_filename(filename: str) -> dict[str, Any]:
-    image = pipeline.find_first(image_ids_of(filename), services())
-    return image_view(image, base_of(request()), services().renditions.url)
+@app.route("/images/{image_id}/renditions/{name}", methods=["GET"], **callers)
+@answers(operations.SHOW_RENDITION)
+def show_rendition(image_id: str, name: str) -> Response:
+    image = pipeline.find(image_id, services())
+    return views.rendition_redirect(image, name, services().renditions.url)
 
 
-@app.route("/", methods=["GET"], authorizer=authorizer)
-@problems
-def show_page() -> Response:
-    return front_page(request(), services().renditions.url)
+@app.route("/images/{image_id}/similar", methods=["GET"], **callers)
+@answers(operations.LIST_SIMILAR)
+def list_similar(image_id: str) -> Any:
+    values = query_values(request(), operations.LIST_SIMILAR)
+    found = pipeline.find_similar(image_id, values["max_distance"], values["limit"], services())
+    return views.similar_view(found, base_of(request()), services().renditions.url)
 
 
-@app.route("/static/{name}", methods=["GET"], authorizer=authorizer)
-@problems
+@app.route("/labels", methods=["GET"], **callers)
+@answers(operations.LIST_LABELS)
+def list_labels() -> Any:
+    values = query_values(request(), operations.LIST_LABELS)
+    return views.labels_view(services().catalog.label_counts(values["prefix"]), values["limit"])
+
+
+@app.route("/stats", methods=["GET"], **callers)
+@answers(operations.SHOW_STATS)
+def show_stats() -> Any:
+    return views.stats_view(services().catalog.totals())
+
+
+@app.route("/health", methods=["GET"], **anybody)
+@answers(operations.CHECK_HEALTH)
+def check_health() -> Any:
+    pipeline.check_health(services())
+    return {"status": "ok"}
+
+
+# ── pages ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@app.route("/", methods=["GET"], **visitors)
+@answers(operations.SHOW_ROOT)
+def show_root() -> Any:
+    """The page or, for those who ask so by convention, what ``/images`` does."""
+    if "url" in (request().query_params or {}):
+        require_caller(settings())
+        cors.refuse_foreign_page(request(), settings().api_allowed_origins)
+        return ingest(remote_wish_of(request()))
+    if prefers_json(request()):
+        require_caller(settings())
+        page = services().catalog.browse(browse_query(request(), operations.SHOW_ROOT))
+        return views.page_view(page, base_of(request()), services().renditions.url)
+    return front_page(request(), services().renditions.url, services().uploads, sign_in(settings()))
+
+
+@app.route("/static/{name}", methods=["GET"], **visitors)
+@answers(operations.SHOW_STATIC_FILE)
 def show_static_file(name: str) -> Response:
     return static_file(name, request())
+
+
+@app.route("/docs", methods=["GET"], **visitors)
+@answers(operations.SHOW_DOCS)
+def show_docs() -> Response:
+    return docs_page(request())
+
+
+@app.route("/openapi.json", methods=["GET"], **visitors)
+@answers(operations.SHOW_OPENAPI)
+def show_openapi() -> Any:
+    # Only here: it brings the types of all answers, which nothing else needs when the app runs.
+    from chalicelib.web.openapi import document  # noqa: PLC0415
+
+    return document(app.routes, settings())
+
+
+for path, methods in list(app.routes.items()):
+    allowed = sorted(methods)
+    others = [method for method in cors.METHODS if method not in {*allowed, "OPTIONS"}]
+    app.route(path, methods=["OPTIONS"], **anybody)(cors.preflight(allowed))
+    app.route(path, methods=others, **callers)(cors.refusal(allowed))

@@ -119,6 +119,17 @@ class Services:
             return self._clients[service]
 
 
+def sign_in(settings: Settings) -> dict[str, str]:
+    """What a page has to know so that somebody can sign in on it."""
+    told = {"auth": settings.api_auth}
+    if settings.api_auth != "cognito":
+        return told
+    _, partition, _, region, *_ = settings.user_pool_arn.split(":")
+    suffix = "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", f"https://cognito-idp.{region}.{suffix}")
+    return told | {"client_id": settings.user_pool_client_id, "endpoint": f"{endpoint}/"}
+
+
 @cache
 def settings() -> Settings:
     """The settings of this stage, read from the environment once."""

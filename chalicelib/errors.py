@@ -147,6 +147,11 @@ class KeyTaken(RequestError):
     status = 409
     title = "Conflict"
 
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"There is an image named {key!r} already: choose another name, or delete it."
+        )
+
 
 class PayloadTooLarge(RequestError):
     code = "payload_too_large"

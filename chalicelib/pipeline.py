@@ -17,10 +17,12 @@ from typing import Protocol
 
 from chalicelib.errors import (
     ImageNotFound,
+    KeyTaken,
     LeaseHeld,
     OriginalGone,
     PermanentError,
     StaleRevision,
+    Unhealthy,
     reason_of,
 )
 from chalicelib.logs import carried
@@ -34,12 +36,11 @@ from chalicelib.messages import (
 )
 from chalicelib.model import (
     RETRIES_EXHAUSTED,
+    DirectUpload,
     Failure,
     Image,
     ImageStatus,
     Original,
-    Page,
-    Query,
     Recognition,
     image_id_of,
 )
@@ -61,6 +62,9 @@ class Turn(Protocol):
         """Nothing of it is in memory any more."""
 
 
+OFFER_LASTS_S = 900
+"""How long a form for a direct upload works, at most: no longer than the role's credentials."""
+
 TIME_TO_SETTLE = timedelta(seconds=60)
 """How long the lease of who settles a record lasts."""
 
@@ -72,13 +76,33 @@ def utc_now() -> datetime:
 # ── upload ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def submit(key: str, body: bytes, content_type: str, filename: str, services: Services) -> Image:
+def once(request: str, fingerprint: str, do: Callable[[], Image], services: Services) -> Image:
+    """The image that a request leads to: by doing it now, or as it was led to before.
+
+    ``request`` stands for the request however often it comes, and is empty where nothing does;
+    ``fingerprint`` is of what it asks for. What was begun and not seen to its end is done again,
+    so ``do`` has to bear that. Raises IdempotencyKeyReused where the same request has asked for
+    something else, ImageNotFound where the image has been deleted since.
+    """
+    if not request:
+        return do()
+    image_id = services.catalog.claim(request, fingerprint)
+    if image_id is not None:
+        return find(image_id, services)
+    image = do()
+    services.catalog.fulfil(request, image.image_id)
+    return image
+
+
+def submit(
+    key: str, body: bytes, content_type: str, filename: str, services: Services, *, request: str = ""
+) -> Image:
     """Store an original that came over REST, so that its event starts the pipeline.
 
     Its record is there when this returns, so that a client can ask for it at once. Raises
-    KeyTaken.
+    KeyTaken, unless the same ``request`` has stored it.
     """
-    version_id, etag = services.uploads.put(key, body, content_type, filename)
+    version_id, etag = services.uploads.put(key, body, content_type, filename, request)
     original = Original(
         key=key,
         version_id=version_id,
@@ -97,6 +121,18 @@ def submit(key: str, body: bytes, content_type: str, filename: str, services: Se
     image, _ = _update(original.image_id, record, services)
     # It may be replaced or removed by now; the client is told of what it has uploaded.
     return image if _is_current(original, image) else _queued(original, None, services)
+
+
+def offer(key: str, content_type: str, filename: str, services: Services) -> DirectUpload:
+    """A form that uploads an original straight to S3, whose event starts the pipeline.
+
+    Raises KeyTaken. What is uploaded under the key before the form is used becomes an older
+    version.
+    """
+    if services.uploads.current(key) is not None:
+        raise KeyTaken(key)
+    max_bytes = services.recipe.limits.max_bytes
+    return services.uploads.form(key, content_type, filename, max_bytes, OFFER_LASTS_S)
 
 
 def register(event: ObjectEvent, services: Services) -> None:
@@ -520,13 +556,27 @@ def find_first(image_ids: Sequence[str], services: Services) -> Image:
     raise ImageNotFound
 
 
-def browse(query: Query, services: Services) -> Page:
-    """A page of images, newest first: all, those in one status, or those with all these labels."""
-    if query.labels:
-        return services.catalog.labelled(
-            query.labels, query.limit, query.cursor, query.min_confidence
-        )
-    return services.catalog.newest(query.limit, query.cursor, query.status)
+def find_similar(
+    image_id: str, max_distance: int, limit: int, services: Services
+) -> Sequence[tuple[Image, int]]:
+    """The images that look like this one, nearest first, and how far each is from it, in bits.
+
+    None for one that has not been looked at yet. Raises ImageNotFound.
+    """
+    image = find(image_id, services)
+    if image.fingerprint is None:
+        return ()
+    found = services.catalog.similar(image.fingerprint.phash, max_distance, limit + 1)
+    return [each for each in found if each[0].image_id != image_id][:limit]
+
+
+def check_health(services: Services) -> None:
+    """Raises Unhealthy when the catalog does not answer."""
+    try:
+        services.catalog.bookmark("health")
+    except Exception as error:
+        logger.exception("The catalog does not answer")
+        raise Unhealthy("The catalog does not answer: try again in a moment.") from error
 
 
 # ── shared ───────────────────────────────────────────────────────────────────────────────────────

@@ -5,7 +5,7 @@
 actors meet at any point, breaks one call, or ends a worker between two steps (``Killed``).
 """
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,7 +14,8 @@ from itertools import count
 from threading import RLock
 from typing import Any
 
-from chalicelib.errors import KeyTaken, OriginalGone, StaleRevision, TooLarge
+from chalicelib import model
+from chalicelib.errors import IdempotencyKeyReused, KeyTaken, OriginalGone, StaleRevision, TooLarge
 from chalicelib.messages import (
     Announcement,
     ObjectChange,
@@ -26,17 +27,21 @@ from chalicelib.messages import (
 )
 from chalicelib.model import (
     BoundingBox,
+    DirectUpload,
     Image,
     ImageStatus,
     Label,
+    LabelCount,
     Limits,
     Original,
     Page,
+    Query,
     Recognition,
     RenderedImage,
     Rendition,
     RenditionSpec,
     ResizeMode,
+    Totals,
     digest,
 )
 from chalicelib.services import Patience, Recipe, Step
@@ -114,6 +119,7 @@ class FakeUploads(Scripted):
         self.versions: dict[str, list[Version]] = defaultdict(list)
         self.filenames: dict[str, str] = {}
         self.content_types: dict[str, str] = {}
+        self.requests: dict[str, str] = {}
         self._clock = clock
         self._turn = 0
 
@@ -170,13 +176,41 @@ class FakeUploads(Scripted):
             return None
         return replace(latest.original, sequencer="")
 
-    def put(self, key: str, body: bytes, content_type: str, filename: str) -> tuple[str, str]:
+    def put(
+        self, key: str, body: bytes, content_type: str, filename: str, request: str = ""
+    ) -> tuple[str, str]:
         self._step("put")
-        if self.current(key) is not None:
-            raise KeyTaken(f"There is an image named {key!r} already.")
+        held = self.current(key)
+        if held is not None:
+            if not request or self.requests.get(held.version_id) != request:
+                raise KeyTaken(key)
+            return held.version_id, held.etag
         self.filenames[key], self.content_types[key] = filename, content_type
         original = self.upload(key, body).original
+        self.requests[original.version_id] = request
         return original.version_id, original.etag
+
+    def form(
+        self, key: str, content_type: str, filename: str, max_bytes: int, expires_s: int
+    ) -> DirectUpload:
+        fields = {"key": key, "Content-Type": content_type, "x-amz-meta-filename": filename}
+        limits = {"most": str(max_bytes)}
+        expires_at = timestamp(self._clock.now + timedelta(seconds=expires_s))
+        return DirectUpload("https://uploads.example/", fields | limits, expires_at)
+
+    def history(self, key: str) -> list[model.Version]:
+        self._step("history")
+        held = self.versions[key]
+        return [
+            model.Version(
+                version_id=each.original.version_id,
+                uploaded_at=each.original.uploaded_at,
+                size_bytes=each.original.size_bytes,
+                is_current=each is held[-1],
+                is_deleted=each.body is None,
+            )
+            for each in reversed(held)
+        ]
 
     def delete(self, key: str) -> None:
         self._step("delete")
@@ -291,6 +325,7 @@ class FakeCatalog(Scripted):
         super().__init__()
         self.records: dict[str, Image] = {}
         self.bookmarks: dict[str, str] = {}
+        self.claims: dict[str, tuple[str, str | None]] = {}
 
     def get(self, image_id: str) -> Image | None:
         self._step("get")
@@ -317,34 +352,69 @@ class FakeCatalog(Scripted):
                 yield image
 
     def bookmark(self, name: str) -> str:
+        self._step("bookmark")
         return self.bookmarks.get(name, "")
 
     def set_bookmark(self, name: str, position: str) -> None:
         self._step("set_bookmark")
         self.bookmarks[name] = position
 
-    def newest(
-        self, limit: int, cursor: str | None = None, status: ImageStatus | None = None
-    ) -> Page:
-        return self._page(limit, cursor, lambda image: status in (None, image.status))
+    def browse(self, query: Query) -> Page:
+        wanted = {label.casefold() for label in query.labels}
 
-    def labelled(
-        self,
-        labels: Sequence[str],
-        limit: int,
-        cursor: str | None = None,
-        min_confidence: float = 0,
-    ) -> Page:
-        wanted = {label.casefold() for label in labels}
-
-        def has_all(image: Image) -> bool:
-            return wanted <= {
-                label.name.casefold()
-                for label in image.recognition.labels
-                if label.confidence >= min_confidence
+        def is_shown(image: Image) -> bool:
+            at, labels = image.original.uploaded_at, image.recognition.labels
+            is_there = query.status in (None, image.status)
+            is_then = (query.since or "") <= at <= (query.until or "9")
+            sure = {
+                each.name.casefold() for each in labels if each.confidence >= query.min_confidence
             }
+            return is_there and is_then and wanted <= sure
 
-        return self._page(limit, cursor, has_all)
+        return self._page(query.limit, query.cursor, is_shown)
+
+    def label_counts(self, prefix: str) -> list[LabelCount]:
+        counts = Counter(
+            label.name
+            for image in self.records.values()
+            for label in image.recognition.labels
+            if label.name.casefold().startswith(prefix.casefold())
+        )
+        return [
+            LabelCount(*each)
+            for each in sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+        ]
+
+    def totals(self) -> Totals:
+        images = self.records.values()
+        completed = [image for image in images if image.status is ImageStatus.COMPLETED]
+        return Totals(
+            images=Counter(image.status for image in images),
+            original_bytes=sum(image.original.size_bytes for image in completed),
+            rendition_bytes=sum(
+                each.size_bytes for image in completed for each in image.renditions
+            ),
+        )
+
+    def similar(self, phash: str, max_distance: int, limit: int) -> list[tuple[Image, int]]:
+        found = [
+            (image, (int(image.fingerprint.phash, 16) ^ int(phash, 16)).bit_count())
+            for image in self.records.values()
+            if image.fingerprint and image.status is ImageStatus.COMPLETED
+        ]
+        near = [each for each in found if each[1] <= max_distance]
+        return sorted(near, key=lambda each: (each[1], each[0].image_id))[:limit]
+
+    def claim(self, request: str, fingerprint: str) -> str | None:
+        self._step("claim")
+        known, image_id = self.claims.setdefault(request, (fingerprint, None))
+        if known != fingerprint:
+            raise IdempotencyKeyReused("That key was another request's: take a new one.")
+        return image_id
+
+    def fulfil(self, request: str, image_id: str) -> None:
+        self._step("fulfil")
+        self.claims[request] = (self.claims[request][0], image_id)
 
     def _page(self, limit: int, cursor: str | None, shown: Callable[[Image], bool]) -> Page:
         images = sorted(

@@ -3,15 +3,24 @@
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from botocore.exceptions import ClientError
 
 from chalicelib.aws import batches
-from chalicelib.errors import KeyTaken, OriginalGone, TooLarge
+from chalicelib.errors import InvalidRequest, KeyTaken, OriginalGone, TooLarge
 from chalicelib.messages import timestamp
-from chalicelib.model import Image, ImageStatus, Original, RenderedImage, Rendition
+from chalicelib.model import (
+    DirectUpload,
+    Image,
+    ImageStatus,
+    Original,
+    RenderedImage,
+    Rendition,
+    Version,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -19,6 +28,9 @@ if TYPE_CHECKING:
 
 MAX_SOURCE_KEY_BYTES = 1536
 """S3 takes 2 KB of user metadata in all; a longer quoted key is left out, the image id never."""
+
+MAX_VERSIONS = 100
+"""Of one key, that are shown."""
 
 DELETE_BATCH = 1000
 """DeleteObjects takes at most 1,000 keys."""
@@ -75,18 +87,22 @@ class Uploads:
             uploaded_at=timestamp(answer["LastModified"]),
         )
 
-    def put(self, key: str, body: bytes, content_type: str, filename: str) -> tuple[str, str]:
+    def put(
+        self, key: str, body: bytes, content_type: str, filename: str, request: str = ""
+    ) -> tuple[str, str]:
         """Store a new original and give its version id and ETag. Never overwrites: KeyTaken.
 
+        What the same ``request`` (its idempotency) has stored already is not stored again.
         ``filename`` is kept as the client gave it, percent-encoded, since S3 metadata is ASCII.
         """
+        facts = {"filename": _as_metadata(filename)} | ({"request": request} if request else {})
         try:
             answer = self.client.put_object(
                 Bucket=self.bucket,
                 Key=key,
                 Body=body,
                 ContentType=content_type,
-                Metadata={"filename": quote(filename)[:MAX_SOURCE_KEY_BYTES]},
+                Metadata=facts,
                 IfNoneMatch="*",
             )
         except ClientError as error:
@@ -95,11 +111,78 @@ class Uploads:
                 "PreconditionFailed",
                 "ConditionalRequestConflict",
             ):
-                raise KeyTaken(
-                    f"There is an image named {key!r} already: choose another name, or delete it."
-                ) from error
+                if request and (stored := self._stored_by(request, key)):
+                    return stored
+                raise KeyTaken(key) from error
             raise
         return answer.get("VersionId", ""), answer["ETag"].strip('"')
+
+    def _stored_by(self, request: str, key: str) -> tuple[str, str] | None:
+        """The version and ETag of what the key holds, where that request has stored it."""
+        try:
+            held = self.client.head_object(Bucket=self.bucket, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ORIGINAL_GONE:
+                return None
+            raise
+        if held["Metadata"].get("request") != request:
+            return None
+        return held.get("VersionId", ""), held["ETag"].strip('"')
+
+    def form(
+        self, key: str, content_type: str, filename: str, max_bytes: int, expires_s: int
+    ) -> DirectUpload:
+        """A form that stores one original of 1 to ``max_bytes`` bytes (POST Object).
+
+        S3 takes no other key, content type or size. It does overwrite, as any upload to S3 itself
+        does: the bucket keeps the version before. Raises InvalidRequest for a key in which S3
+        would put the name of the file (``${filename}``), and so store another.
+        """
+        if "${filename}" in key:
+            raise InvalidRequest("S3 would replace ${filename} in the name: choose another one.")
+        fields = {"Content-Type": content_type, "x-amz-meta-filename": _as_metadata(filename)}
+        form = self.client.generate_presigned_post(
+            Bucket=self.bucket,
+            Key=key,
+            Fields=dict(fields),
+            Conditions=[
+                ["content-length-range", 1, max_bytes],
+                *({name: value} for name, value in fields.items()),
+            ],
+            ExpiresIn=expires_s,
+        )
+        expires_at = timestamp(datetime.now(UTC) + timedelta(seconds=expires_s))
+        return DirectUpload(form["url"], form["fields"], expires_at)
+
+    def history(self, key: str) -> list[Version]:
+        """What the bucket still holds of the key, newest first, up to ``MAX_VERSIONS``."""
+        answer = self.client.list_object_versions(
+            Bucket=self.bucket, Prefix=key, MaxKeys=MAX_VERSIONS
+        )
+        stored = [
+            Version(
+                version_id=each["VersionId"],
+                uploaded_at=timestamp(each["LastModified"]),
+                size_bytes=each["Size"],
+                is_current=each["IsLatest"],
+            )
+            for each in answer.get("Versions", ())
+            if each["Key"] == key  # and not a longer one that begins with it
+        ]
+        marks = [
+            Version(
+                version_id=each["VersionId"],
+                uploaded_at=timestamp(each["LastModified"]),
+                size_bytes=0,
+                is_current=each["IsLatest"],
+                is_deleted=True,
+            )
+            for each in answer.get("DeleteMarkers", ())
+            if each["Key"] == key
+        ]
+        return sorted(
+            [*stored, *marks], key=lambda each: (each.is_current, each.uploaded_at), reverse=True
+        )
 
     def delete(self, key: str) -> None:
         """Put a delete marker on the key; older versions stay until the lifecycle removes them."""
@@ -222,6 +305,10 @@ def attempt_of(key: str) -> int:
     """The attempt that stored a rendition; 0 where it is none of ours."""
     attempt = key.split("/")[2]
     return int(attempt) if attempt.isdecimal() else 0
+
+
+def _as_metadata(filename: str) -> str:
+    return quote(filename)[:MAX_SOURCE_KEY_BYTES]
 
 
 def _as_tag(name: str, value: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 from chalice.app import CognitoUserPoolAuthorizer, IAMAuthorizer
 
 from chalicelib.config import Settings
+from chalicelib.errors import SignInRequired
 
 
 def guard(settings: Settings) -> dict[str, Any]:
@@ -27,3 +28,11 @@ def open_guard(settings: Settings) -> dict[str, Any]:
     With ``iam`` they are guarded, too: whoever signs requests needs no page to do so.
     """
     return guard(settings) if settings.api_auth == "iam" else {}
+
+
+def require_caller(settings: Settings) -> None:
+    """Raises SignInRequired on an open route where nobody has checked who calls."""
+    if guard(settings) != open_guard(settings):
+        raise SignInRequired(
+            "Without credentials this path gives the page alone: use /images, with yours."
+        )

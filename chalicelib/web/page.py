@@ -1,12 +1,14 @@
-"""The web page: its files, and the headers that keep it to itself.
+"""The web pages: their files, and the headers that keep them to themselves.
 
 The files are text, so that API Gateway compresses them and Chalice has no bytes to encode. Their
 links are relative: the page works under a stage (``/api/``), a base path or a domain of its own.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from html import escape
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,16 @@ from urllib.parse import urlsplit
 
 from chalice.app import Request, Response
 
+from chalicelib.errors import FileNotFound
 from chalicelib.model import OutputFormat, Rendition, digest
-from chalicelib.web.problems import problem
-from chalicelib.web.views import LinkMaker
+from chalicelib.services import Uploads
+from chalicelib.web.views import LinkMaker, knows
 
 FOLDER = Path(__file__).with_name("static")
 FRONT_PAGE = "index.html"
+DOCS_PAGE = "docs.html"
+SIGN_IN = 'content="{}"'
+"""Stands in the front page once, where it is told how to sign in."""
 
 CONTENT_TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -38,13 +44,14 @@ HEADERS = {
 }
 
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'{services}; "
     "img-src 'self' blob: data:{pictures}; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     # Where a browser knows Trusted Types, no text becomes markup even by mistake.
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
-"""Content Security Policy Level 3. ``pictures`` are the origins of renditions."""
+"""Content Security Policy Level 3. ``pictures`` are the origins of renditions, ``services`` those
+that the page itself talks to beside the API: where files are uploaded to and where it signs in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +70,13 @@ def static_files() -> Mapping[str, StaticFile]:
     }
 
 
-def front_page(request: Request, link: LinkMaker) -> Response:
-    """The page. Pictures may come from where ``link`` leads, everything else from here alone.
+def front_page(
+    request: Request, link: LinkMaker, uploads: Uploads, sign_in: Mapping[str, str]
+) -> Response:
+    """The page. Pictures may come from where ``link`` leads, files go to ``uploads``.
 
-    Without its last slash (``https://…/api``) relative links would lead astray: a redirect.
+    ``sign_in`` is what it has to know to sign in, its ``endpoint`` included. Without its last
+    slash (``https://…/api``) relative links would lead astray: a redirect.
     """
     path = request.context.get("path") or "/"
     if not path.endswith("/"):
@@ -76,27 +86,43 @@ def front_page(request: Request, link: LinkMaker) -> Response:
             headers={"Location": f"{here}/", "Cache-Control": "no-cache"},
             body="",
         )
-    return _served(static_files()[FRONT_PAGE], policy(_origin_of(link)), request)
+    page = static_files()[FRONT_PAGE]
+    told = page.body.replace(SIGN_IN, f'content="{escape(json.dumps(dict(sign_in)))}"', 1)
+    services = [uploads.form("any", "image/jpeg", "any", 1, 1).url, sign_in.get("endpoint", "")]
+    return _served(
+        StaticFile(told, page.content_type),
+        policy(
+            pictures=[_origin(link(Rendition("any", "any", OutputFormat.JPEG, 1, 1, 1), 1))],
+            services=[_origin(service) for service in services if service],
+        ),
+        request,
+    )
+
+
+def docs_page(request: Request) -> Response:
+    """The API's description for people; it reads ``openapi.json`` beside it."""
+    return _served(static_files()[DOCS_PAGE], policy(), request)
 
 
 def static_file(name: str, request: Request) -> Response:
-    """One of the page's files, or a 404 problem."""
+    """One of the page's files. Raises FileNotFound."""
     file = static_files().get(name)
-    if file is None or name == FRONT_PAGE:
-        return problem(
-            HTTPStatus.NOT_FOUND, "Not found", "The page has no such file.", "file_not_found"
-        )
+    if file is None or name.endswith(".html"):
+        raise FileNotFound("The page has no such file.")
     return _served(file, policy(), request)
 
 
-def policy(*picture_origins: str) -> str:
-    """The Content-Security-Policy that lets pictures come from these origins too."""
-    return POLICY.format(pictures="".join(f" {origin}" for origin in picture_origins))
+def policy(pictures: Iterable[str] = (), services: Iterable[str] = ()) -> str:
+    """The Content-Security-Policy that lets pictures and answers come from these origins too."""
+    return POLICY.format(
+        pictures="".join(f" {origin}" for origin in pictures),
+        services="".join(f" {origin}" for origin in services),
+    )
 
 
-def _origin_of(link: LinkMaker) -> str:
-    """Where links to renditions lead, read off one made for the purpose. Signing is local."""
-    parts = urlsplit(link(Rendition("any", "any", OutputFormat.JPEG, 1, 1, 1), 1))
+def _origin(url: str) -> str:
+    """Where a link leads. Those asked for were made for the purpose: signing is local."""
+    parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 
 
@@ -107,12 +133,6 @@ def _served(file: StaticFile, security_policy: str, request: Request) -> Respons
         "Content-Type": file.content_type,
         "ETag": etag,
     }
-    if _knows(request, etag):
+    if knows(request, etag):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers, body="")
     return Response(status_code=HTTPStatus.OK, headers=headers, body=file.body)
-
-
-def _knows(request: Request, etag: str) -> bool:
-    """Whether the client has it already (RFC 9110, 13.1.2: weak comparison)."""
-    known = request.headers.get("if-none-match", "")
-    return any(tag.strip().removeprefix("W/") in {etag, "*"} for tag in known.split(","))

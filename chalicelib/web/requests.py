@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import blake2b
+from io import BytesIO
 from typing import Any, cast
 from urllib.parse import unquote
 from uuid import uuid4
@@ -13,32 +15,23 @@ from uuid import uuid4
 from chalice.app import Request
 
 from chalicelib.config import UPLOADS_PREFIX, Settings
-from chalicelib.errors import InvalidRequest, PayloadTooLarge
-from chalicelib.model import ImageStatus, Query, image_id_of
+from chalicelib.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
+from chalicelib.model import ImageStatus, Query, digest, image_id_of
+from chalicelib.web import operations
 from chalicelib.web.fetch import FetchPolicy, fetch
+from chalicelib.web.parameters import read_members, read_query
 
-UPLOAD_TYPES = (
-    "application/x-www-form-urlencoded",  # what curl calls --data-binary
-    "image/avif",
-    "image/bmp",
-    "image/heic",
-    "image/heif",
-    "image/tiff",
-    "image/webp",
-)
+BINARY_TYPES = ("multipart/form-data", *operations.RAW_TYPES)
 """Content types that API Gateway shall hand over as bytes, beside those Chalice knows to be."""
 
-SHOWN_STATUSES = tuple(status for status in ImageStatus if status is not ImageStatus.DELETED)
-
-DEFAULT_PAGE = 50
-MAX_PAGE = 100
 MAX_NAME_BYTES = 255
-MAX_LABELS = 10
-MAX_LABEL = 256
-"""Characters. Rekognition's labels are far shorter; DynamoDB refuses a key of more than 2 KB."""
-
+MAX_IDEMPOTENCY_KEY = 255
 MAX_BODY_BYTES = 4_500_000
 """Lambda takes 6 MB a request, and API Gateway hands binary over in base64, a third longer."""
+
+UNTYPED = "application/octet-stream"
+FORM_OVERHEAD_BYTES = 65_536
+"""What a form may hold beside its file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +44,148 @@ class Upload:
     filename: str
 
 
-def upload_of(request: Request, settings: Settings) -> Upload:
-    """The picture in a raw body (``?name=``), or behind the URL of JSON ``{"url", "name"}``."""
-    parameters: Mapping[str, str] = request.query_params or {}
-    content_type = request.headers.get("content-type", "application/octet-stream")
-    media_type = content_type.partition(";")[0].strip().lower()
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture that is in the request."""
+
+    body: bytes
+    content_type: str
+    filename: str | None
+
+    @property
+    def fingerprint(self) -> str:
+        return digest(f"{self.filename}\n{blake2b(self.body).hexdigest()}")
+
+
+@dataclass(frozen=True, slots=True)
+class RemotePicture:
+    """A picture that is behind a URL."""
+
+    url: str
+    filename: str | None
+
+    @property
+    def fingerprint(self) -> str:
+        return digest(f"{self.filename}\n{self.url}")
+
+
+Wish = Picture | RemotePicture
+"""What shall be uploaded. Its ``fingerprint`` is the same for the same request alone."""
+
+
+def query_values(request: Request, operation: operations.Operation) -> dict[str, Any]:
+    """The parameters of an operation. Raises InvalidRequest that names each that is at fault."""
+    given = request.query_params
+    values = {name: given.getlist(name) for name in given} if given else {}
+    return read_query(operation.parameters, values)
+
+
+def wish_of(request: Request) -> Wish:
+    """The picture in a raw body (``?name=``) or a form, or the URL in JSON ``{"url", "name"}``."""
+    name = query_values(request, operations.UPLOAD_IMAGE)["name"]
+    media_type = _media_type(request)
     if media_type == "application/json":
-        return _fetched(_json_of(request), settings)
+        members = read_members(operations.URL_MEMBERS, _json_of(request))
+        return RemotePicture(members["url"], members["name"] or name or None)
     if media_type == "multipart/form-data":
-        raise InvalidRequest(
-            "Send the picture itself as the body, not a form: `curl --data-binary @cat.jpg`."
+        return _in_form(request, name)
+    if media_type not in operations.RAW_TYPES:
+        raise UnsupportedMediaType(
+            f"A body of type {media_type!r:.80} is no picture: send it as image/jpeg, image/png, "
+            "… or application/octet-stream, in a form (`curl -F file=@cat.jpg`), or as JSON "
+            '{"url": …, "name": …}.'
         )
+    return Picture(_bytes_of(request, MAX_BODY_BYTES), media_type, name or None)
+
+
+def remote_wish_of(request: Request) -> RemotePicture:
+    """The URL in the query of ``GET /?url=…&name=…``."""
+    values = query_values(request, operations.SHOW_ROOT)
+    return RemotePicture(values["url"], values["name"] or None)
+
+
+def upload_of(wish: Wish, request_id: str, settings: Settings) -> Upload:
+    """The picture with its key, fetched if need be.
+
+    ``request_id`` makes up the same name for the same request. Raises UnfetchableUrl,
+    PayloadTooLarge.
+    """
+    if isinstance(wish, Picture):
+        filename = wish.filename or _made_up_name(request_id)
+        return Upload(key_of(filename), wish.body, wish.content_type, filename)
+    if wish.filename:
+        key_of(wish.filename)  # at fault, it need not be fetched
+    fetched = fetch(
+        wish.url,
+        FetchPolicy(
+            max_bytes=settings.max_bytes,
+            allowed_hosts=settings.fetch_allowed_hosts,
+            allowed_networks=settings.fetch_allowed_networks,
+        ),
+    )
+    filename = wish.filename or fetched.filename or _made_up_name(request_id)
+    content_type = fetched.content_type or UNTYPED
+    return Upload(key_of(filename), fetched.body, content_type, filename)
+
+
+def _made_up_name(request_id: str) -> str:
+    now = datetime.now(UTC)
+    return digest(request_id)[:16] if request_id else f"{now:%Y%m%d-%H%M%S}-{uuid4().hex[:8]}"
+
+
+@dataclass(frozen=True, slots=True)
+class DirectWish:
+    """What shall be uploaded straight to S3."""
+
+    key: str
+    content_type: str
+    filename: str
+
+
+def direct_wish_of(request: Request, max_bytes: int) -> DirectWish:
+    """What JSON ``{"name", "content_type", "size_bytes"}`` asks for. Raises PayloadTooLarge."""
+    if _media_type(request) != "application/json":
+        raise UnsupportedMediaType('Send JSON: {"name": "cat.jpg", "content_type": "image/jpeg"}.')
+    members = read_members(operations.OFFER_UPLOAD.bodies["application/json"], _json_of(request))
+    if (members["size_bytes"] or 0) > max_bytes:
+        raise PayloadTooLarge(
+            f"{members['size_bytes']:,} bytes is over the limit of {max_bytes:,} bytes: "
+            "upload a smaller file, or raise MAX_BYTES."
+        )
+    return DirectWish(key_of(members["name"]), members["content_type"], members["name"])
+
+
+def idempotency_of(request: Request) -> str:
+    """What the ``Idempotency-Key`` of this caller stands for; empty where there is none.
+
+    (IETF draft-ietf-httpapi-idempotency-key-header.) Keys of different callers are different.
+    """
+    key = request.headers.get("idempotency-key", "")
+    if not key:
+        return ""
+    if len(key) > MAX_IDEMPOTENCY_KEY or not (key.isascii() and key.isprintable()):
+        raise InvalidRequest(
+            f"Idempotency-Key has to be up to {MAX_IDEMPOTENCY_KEY} printable ASCII characters.",
+            {"Idempotency-Key": "is no such text"},
+        )
+    identity = request.context.get("identity") or {}
+    claims = (request.context.get("authorizer") or {}).get("claims") or {}
+    caller = claims.get("sub") or identity.get("caller") or identity.get("apiKeyId") or ""
+    return digest(f"{caller}\n{key}")
+
+
+def _media_type(request: Request) -> str:
+    content_type: str = request.headers.get("content-type", UNTYPED)
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _bytes_of(request: Request, most: int) -> bytes:
     event = request.to_original_event()
     if isinstance(event.get("body"), str) and not event.get("isBase64Encoded"):
         # API Gateway hands what it does not know to be binary over as text, beyond repair.
-        raise InvalidRequest(
-            f"A body of type {media_type!r:.80} does not get through the API unharmed: "
-            "send it as image/jpeg, image/png, … or application/octet-stream."
+        raise UnsupportedMediaType(
+            "The body did not get through the API unharmed: send it as image/jpeg, image/png, … "
+            "or application/octet-stream."
         )
     body = cast("bytes", request.raw_body)
     if not body:
@@ -75,30 +193,52 @@ def upload_of(request: Request, settings: Settings) -> Upload:
             "The body is empty: send the picture as the body (`curl --data-binary @cat.jpg`), "
             'or JSON {"url": …, "name": …}.'
         )
-    if len(body) > MAX_BODY_BYTES:
+    _require_fitting(len(body), most)
+    return body
+
+
+def _require_fitting(length: int, most: int = MAX_BODY_BYTES) -> None:
+    if length > most:
         raise PayloadTooLarge(
-            f"{len(body):,} bytes is over the {MAX_BODY_BYTES:,} bytes that fit through the API: "
-            f"upload straight to S3, under {UPLOADS_PREFIX}."
+            f"{length:,} bytes is over the {MAX_BODY_BYTES:,} bytes that fit through the API: "
+            "ask POST /uploads for a form that uploads straight to S3."
         )
-    filename = parameters.get("name") or _name_without_a_name()
-    return Upload(key_of(filename), body, content_type, filename)
 
 
-def _fetched(wish: Mapping[str, Any], settings: Settings) -> Upload:
-    url, name = wish.get("url"), wish.get("name")
-    if not isinstance(url, str) or not isinstance(name, str | None):
-        raise InvalidRequest('JSON has to be {"url": "https://…", "name": "cat.jpg"}.')
-    fetched = fetch(
-        url,
-        FetchPolicy(
-            max_bytes=settings.max_bytes,
-            allowed_hosts=settings.fetch_allowed_hosts,
-            allowed_networks=settings.fetch_allowed_networks,
-        ),
+def _in_form(request: Request, name: str | None) -> Picture:
+    """The picture in the part ``file`` of a form; a part ``name`` names it."""
+    # Only here: most uploads are no forms.
+    from multipart import (  # noqa: PLC0415
+        MultipartError,
+        MultipartParser,
+        parse_options_header,
     )
-    filename = name or fetched.filename or _name_without_a_name()
-    content_type = fetched.content_type or "application/octet-stream"
-    return Upload(key_of(filename), fetched.body, content_type, filename)
+
+    body = _bytes_of(request, MAX_BODY_BYTES + FORM_OVERHEAD_BYTES)
+    _, options = parse_options_header(request.headers["content-type"])
+    try:
+        parser = MultipartParser(
+            BytesIO(body),
+            options.get("boundary", ""),
+            content_length=len(body),
+            memory_limit=len(body),
+            spool_limit=len(body),
+            part_limit=100,
+        )
+        file, named = parser.get("file"), parser.get("name")
+        name = (named.value if named else None) or name
+    except (MultipartError, UnicodeDecodeError) as error:
+        raise InvalidRequest(
+            f"The form cannot be read ({error}): `curl -F file=@cat.jpg` sends one that can."
+        ) from error
+    if file is None or not file.raw:
+        raise InvalidRequest(
+            "The form has no picture: send it as the part `file` (`curl -F file=@cat.jpg`).",
+            {"file": "is missing or empty"},
+        )
+    _require_fitting(len(file.raw))
+    kind = file.content_type if file.content_type in operations.DIRECT_TYPES else UNTYPED
+    return Picture(file.raw, kind, name or file.filename or None)
 
 
 def _json_of(request: Request) -> Mapping[str, Any]:
@@ -107,12 +247,8 @@ def _json_of(request: Request) -> Mapping[str, Any]:
     except ValueError as error:
         raise InvalidRequest("The body says it is JSON, but cannot be read as JSON.") from error
     if not isinstance(wish, dict):
-        raise InvalidRequest('JSON has to be an object: {"url": "https://…", "name": "cat.jpg"}.')
+        raise InvalidRequest('JSON has to be an object, such as {"name": "cat.jpg"}.')
     return wish
-
-
-def _name_without_a_name() -> str:
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid4().hex[:8]}"
 
 
 def key_of(filename: str) -> str:
@@ -135,6 +271,12 @@ def key_of(filename: str) -> str:
             f"The name has {length} bytes, over the limit of {MAX_NAME_BYTES}: shorten it."
         )
     return UPLOADS_PREFIX + name
+
+
+def prefers_json(request: Request) -> bool:
+    """Whether a program asks, and no browser: those always accept HTML, too."""
+    accepted: str = request.headers.get("accept", "")
+    return "application/json" in accepted and "text/html" not in accepted
 
 
 def base_of(request: Request) -> str:
@@ -161,40 +303,16 @@ def image_ids_of(filename: str) -> tuple[str, ...]:
     return tuple(image_id_of(key) for key in dict.fromkeys(keys))
 
 
-def query_of(request: Request) -> Query:
-    """Which images ``GET /images`` is asked for: status, label, min_confidence, limit, cursor."""
-    parameters = request.query_params
-    values: Mapping[str, str] = parameters or {}
-    labels = tuple(parameters.getlist("label")) if parameters and "label" in parameters else ()
-    labels = tuple(label for label in labels if label)
-    status = values.get("status")
-    if status and status.upper() not in SHOWN_STATUSES:
-        raise InvalidRequest(f"status {status!r:.40} is none of {', '.join(SHOWN_STATUSES)}.")
-    if status and labels:
-        raise InvalidRequest("Ask by status or by label, not by both: only COMPLETED has labels.")
-    if len(labels) > MAX_LABELS or any(len(label) > MAX_LABEL for label in labels):
-        raise InvalidRequest(f"Ask for up to {MAX_LABELS} labels of up to {MAX_LABEL} characters.")
-    limit = _number(values, "limit", 1, MAX_PAGE, DEFAULT_PAGE)
-    if limit % 1:
-        raise InvalidRequest(f"limit is a whole number, not {values['limit']!r:.40}.")
+def browse_query(request: Request, operation: operations.Operation) -> Query:
+    """Which images a list shall show."""
+    values = query_values(request, operation)
+    status = values["status"]
     return Query(
-        limit=int(limit),
-        cursor=values.get("cursor") or None,
-        status=ImageStatus(status.upper()) if status else None,
-        labels=labels,
-        min_confidence=_number(values, "min_confidence", 0, 100, 0),
+        limit=values["limit"],
+        cursor=values["cursor"] or None,
+        status=ImageStatus(status) if status else None,
+        labels=values["label"],
+        min_confidence=values["min_confidence"],
+        since=values["from"],
+        until=values["to"],
     )
-
-
-def _number(
-    values: Mapping[str, str], name: str, least: float, most: float, default: float
-) -> float:
-    text = values.get(name, str(default))
-    try:
-        value = float(text)
-    except ValueError:
-        value = least - 1
-    value = round(value, 2)  # DynamoDB takes no number as small as a float can be
-    if not least <= value <= most:
-        raise InvalidRequest(f"{name} is a number from {least} to {most}, not {text!r:.40}.")
-    return value

@@ -1,14 +1,29 @@
 """Images as the API shows them: JSON, with links that work."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from chalice.app import Response
+from chalice.app import Request, Response
 
+from chalicelib.errors import RenditionNotFound
 from chalicelib.messages import image_details
-from chalicelib.model import Image, Page, Rendition
+from chalicelib.model import (
+    DirectUpload,
+    Image,
+    ImageStatus,
+    LabelCount,
+    Page,
+    Rendition,
+    Totals,
+    Version,
+    image_id_of,
+)
+
+if TYPE_CHECKING:
+    from chalicelib.web import schema
 
 LINK_EXPIRES_S = 3600
 """How long a link to a rendition works."""
@@ -17,7 +32,7 @@ LinkMaker = Callable[[Rendition, int], str]
 
 
 def image_view(image: Image, base: str, link: LinkMaker) -> dict[str, Any]:
-    """An image in full, with short-lived links to its renditions.
+    """An image in full (``schema.Image``), with short-lived links to its renditions.
 
     ``base`` is what stands before the app's own paths, as in ``/api``.
     """
@@ -26,20 +41,32 @@ def image_view(image: Image, base: str, link: LinkMaker) -> dict[str, Any]:
         shown | {"url": link(rendition, LINK_EXPIRES_S)}
         for shown, rendition in zip(details["renditions"], image.renditions, strict=True)
     ]
-    return details | {"links": _links(image, base)}
+    return details | {"links": links_of(image.image_id, base)}
 
 
-def status_view(image: Image, base: str) -> dict[str, Any]:
+def versions_view(versions: Iterable[Version]) -> "list[schema.Version]":
+    return [
+        {
+            "version_id": version.version_id,
+            "uploaded_at": version.uploaded_at,
+            "size_bytes": version.size_bytes,
+            "is_current": version.is_current,
+            "is_deleted": version.is_deleted,
+        }
+        for version in versions
+    ]
+
+
+def status_view(image: Image, base: str) -> "schema.Progress":
     """What a client needs while it waits."""
-    details = image_details(image)
-    shown = ("image_id", "key", "status", "error", "updated_at")
-    return {name: details[name] for name in shown} | {"links": _links(image, base)}
-
-
-def page_view(page: Page, base: str, link: LinkMaker) -> dict[str, Any]:
+    failure = image.failure
     return {
-        "images": [image_view(image, base, link) for image in page.images],
-        "cursor": page.cursor,
+        "image_id": image.image_id,
+        "key": image.original.key,
+        "status": image.status,
+        "error": {"code": failure.code, "message": failure.message} if failure else None,
+        "updated_at": image.updated_at,
+        "links": links_of(image.image_id, base),
     }
 
 
@@ -47,11 +74,90 @@ def accepted(image: Image, base: str) -> Response:
     """202: the work goes on; ``Location`` is where to ask for the image."""
     return Response(
         status_code=HTTPStatus.ACCEPTED,
-        headers={"Location": _links(image, base)["self"]},
+        headers={"Location": links_of(image.image_id, base)["self"]},
         body=status_view(image, base),
     )
 
 
-def _links(image: Image, base: str) -> dict[str, str]:
-    path = f"{base}/images/{quote(image.image_id)}"
+def status_answer(image: Image, request: Request, base: str) -> Response:
+    """The status, or 304 for a client that knows it already; each change has a new ETag."""
+    etag = f'"{image.revision}"'
+    headers: dict[str, Any] = {"ETag": etag, "Cache-Control": "no-cache"}
+    if knows(request, etag):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers, body="")
+    return Response(status_code=HTTPStatus.OK, headers=headers, body=status_view(image, base))
+
+
+def page_view(page: Page, base: str, link: LinkMaker) -> "schema.ImagePage":
+    images: Any = [image_view(image, base, link) for image in page.images]
+    return {"images": images, "cursor": page.cursor}
+
+
+def similar_view(
+    found: Iterable[tuple[Image, int]], base: str, link: LinkMaker
+) -> "schema.SimilarImages":
+    images: Any = [
+        image_view(image, base, link) | {"distance": distance} for image, distance in found
+    ]
+    return {"images": images}
+
+
+def labels_view(counts: Sequence[LabelCount], limit: int) -> "schema.Labels":
+    shown: Any = [asdict(count) for count in counts[:limit]]
+    return {"labels": shown, "total": len(counts)}
+
+
+def stats_view(totals: Totals) -> "schema.Stats":
+    images: Any = {
+        status: totals.images.get(status, 0)
+        for status in ImageStatus
+        if status is not ImageStatus.DELETED
+    }
+    return {
+        "images": images,
+        "original_bytes": totals.original_bytes,
+        "rendition_bytes": totals.rendition_bytes,
+    }
+
+
+def offer_view(key: str, offer: DirectUpload, max_bytes: int, base: str) -> "schema.OfferedUpload":
+    return {
+        "image_id": image_id_of(key),
+        "key": key,
+        "upload": {
+            "url": offer.url,
+            "fields": dict(offer.fields),
+            "expires_at": offer.expires_at,
+            "max_bytes": max_bytes,
+        },
+        "links": links_of(image_id_of(key), base),
+    }
+
+
+def rendition_redirect(image: Image, name: str, link: LinkMaker) -> Response:
+    """302 to where the rendition is for now. Raises RenditionNotFound."""
+    for rendition in image.renditions:
+        if rendition.name == name:
+            return Response(
+                status_code=HTTPStatus.FOUND,
+                headers={
+                    "Location": link(rendition, LINK_EXPIRES_S),
+                    "Cache-Control": f"private, max-age={LINK_EXPIRES_S // 2}",
+                },
+                body="",
+            )
+    names = ", ".join(rendition.name for rendition in image.renditions)
+    raise RenditionNotFound(
+        f"The image has no rendition {name!r:.80}; it has {names or 'none yet'}."
+    )
+
+
+def links_of(image_id: str, base: str) -> "schema.Links":
+    path = f"{base}/images/{quote(image_id)}"
     return {"self": path, "status": f"{path}/status"}
+
+
+def knows(request: Request, etag: str) -> bool:
+    """Whether the client has it already (RFC 9110, 13.1.2: weak comparison)."""
+    known = request.headers.get("if-none-match", "")
+    return any(tag.strip().removeprefix("W/") in {etag, "*"} for tag in known.split(","))

@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import replace
 from datetime import timedelta
@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from chalice.app import Chalice, IAMAuthorizer
+from chalice.app import Chalice, CognitoUserPoolAuthorizer, IAMAuthorizer
 from chalice.local import LambdaContext
 from chalice.test import Client, HTTPResponse
 
@@ -113,12 +113,42 @@ def declared(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Chalice:
 
 
 def test_every_route_asks_who_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unless a stage says otherwise, only callers with AWS credentials get through."""
+    """Unless a stage says otherwise, only callers with AWS credentials get through.
+
+    But to the question whether it is there, and to what browsers ask before they send.
+    """
     monkeypatch.delenv("API_AUTH")
 
     for path, methods in declared(monkeypatch).routes.items():
         for method, route in methods.items():
-            assert isinstance(route.authorizer, IAMAuthorizer), f"{method} {path}"
+            is_open = method == "OPTIONS" or (method, path) == ("GET", "/health")
+            assert isinstance(route.authorizer, IAMAuthorizer) != is_open, f"{method} {path}"
+
+
+@pytest.mark.parametrize(
+    ("auth", "is_guarded"),
+    [
+        ("key", lambda route: route.api_key_required),
+        ("cognito", lambda route: isinstance(route.authorizer, CognitoUserPoolAuthorizer)),
+    ],
+)
+def test_the_pages_are_open_where_they_sign_in_themselves(
+    monkeypatch: pytest.MonkeyPatch, auth: str, is_guarded: Callable[[Any], bool]
+) -> None:
+    """With keys and with users, everything is guarded but what a browser needs to sign in."""
+    arn = "arn:aws:cognito-idp:eu-central-1:123456789012:userpool/eu-central-1_a"
+    made = declared(monkeypatch, API_AUTH=auth, USER_POOL_ARN=arn, USER_POOL_CLIENT_ID="client")
+
+    opened = {
+        (method, path)
+        for path, methods in made.routes.items()
+        for method, route in methods.items()
+        if not is_guarded(route) and method != "OPTIONS"
+    }
+
+    assert opened == {
+        ("GET", path) for path in ("/", "/static/{name}", "/docs", "/openapi.json", "/health")
+    }
 
 
 def test_queue_is_read_as_the_stage_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -432,14 +462,26 @@ def test_upload_without_a_name_gets_one(services: FakeServices) -> None:
 
 @pytest.mark.parametrize(
     "content_type",
-    ["image/png", "application/octet-stream", "application/x-www-form-urlencoded", "x/y"],
+    ["image/png", "image/webp", "application/octet-stream", "application/x-www-form-urlencoded"],
 )
-def test_any_content_type_is_taken(services: FakeServices, content_type: str) -> None:
+def test_any_type_of_picture_is_taken(services: FakeServices, content_type: str) -> None:
     """What a file is, its bytes tell; what curl sends by default is as good."""
     response = request("POST", "/images?name=cat", PICTURE, content_type)
 
     assert response.status_code == 202
     assert services.uploads.versions["uploads/cat"][0].body == PICTURE
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/zip", "video/mp4", "x/y"])
+def test_what_is_no_picture_is_refused_by_its_type(
+    services: FakeServices, content_type: str
+) -> None:
+    """415 says how to send a picture, before anything is stored."""
+    response = request("POST", "/images?name=cat", PICTURE, content_type)
+
+    problem = assert_problem(response, 415, "unsupported_media_type")
+    assert "image/jpeg" in problem["detail"]
+    assert services.uploads.calls == []
 
 
 def test_empty_body_is_refused(services: FakeServices) -> None:
@@ -457,22 +499,88 @@ def test_tiny_confidence_is_any_confidence(services: FakeServices) -> None:
     assert get("/images?label=cat&min_confidence=1e-300").status_code == 200
 
 
-def test_form_is_refused(services: FakeServices) -> None:
-    """A form would be stored with its boundaries and fail later; the answer says what to send."""
-    form = b"--x\r\nContent-Disposition: form-data; name=file\r\n\r\nbytes\r\n--x--\r\n"
-    response = request("POST", "/images?name=cat.jpg", form, "multipart/form-data; boundary=x")
+def form(*parts: tuple[str, bytes]) -> bytes:
+    """A multipart form of parts, each with the rest of its Content-Disposition."""
+    return (
+        b"".join(
+            f"--x\r\nContent-Disposition: form-data; {disposition}\r\n\r\n".encode()
+            + body
+            + b"\r\n"
+            for disposition, body in parts
+        )
+        + b"--x--\r\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("parts", "key"),
+    [
+        ([('name="file"; filename="cat.jpg"', PICTURE)], "uploads/cat.jpg"),
+        ([('name="file"; filename="é ü.jpg"', PICTURE)], "uploads/é ü.jpg"),
+        (
+            [('name="file"; filename="cat.jpg"', PICTURE), ('name="name"', b"dog.jpg")],
+            "uploads/dog.jpg",
+        ),
+        ([('name="file"; filename="C:\\\\a\\\\cat.jpg"', PICTURE)], "uploads/cat.jpg"),
+        ([('name="other"', b"x"), ('name="file"; filename="cat.jpg"', PICTURE)], "uploads/cat.jpg"),
+    ],
+)
+def test_picture_in_a_form_is_stored(
+    services: FakeServices, parts: list[tuple[str, bytes]], key: str
+) -> None:
+    """The bytes of the part ``file`` as they are, named by its file name or by a part ``name``."""
+    response = request("POST", "/images", form(*parts), "multipart/form-data; boundary=x")
+
+    assert response.status_code == 202, response.json_body
+    assert response.json_body["key"] == key
+    assert services.uploads.versions[key][0].body == PICTURE
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "sentence"),
+    [
+        (form(('name="other"; filename="a"', PICTURE)), "; boundary=x", "the part `file`"),
+        (form(('name="file"; filename="a"', b"")), "; boundary=x", "the part `file`"),
+        (form(('name="file"; filename="a"', PICTURE)), "", "cannot be read"),
+        (form(('name="file"; filename="a"', PICTURE)), "; boundary=y", "cannot be read"),
+        (form(('name="file"; filename="a"', PICTURE))[:-9], "; boundary=x", "cannot be read"),
+        (
+            form(('name="file"', PICTURE), ('name="name"', b"\xff")),
+            "; boundary=x",
+            "cannot be read",
+        ),
+        (form(*[('name="a"', b"b")] * 200), "; boundary=x", "cannot be read"),
+    ],
+    ids=["no file", "empty file", "no boundary", "another boundary", "cut off", "bytes", "parts"],
+)
+def test_form_that_makes_no_sense_is_refused(
+    services: FakeServices, body: bytes, content_type: str, sentence: str
+) -> None:
+    """400 that says what is wrong and what sends a form that can be read."""
+    response = request("POST", "/images", body, f"multipart/form-data{content_type}")
 
     problem = assert_problem(response, 400, "invalid_request")
-
-    assert "--data-binary" in problem["detail"]
+    assert sentence in problem["detail"]
+    assert "curl -F" in problem["detail"]
     assert services.uploads.calls == []
+
+
+def test_form_with_a_picture_that_is_too_large_is_refused() -> None:
+    """The limit is the picture's; what the form takes beside it does not count."""
+    parts = 'name="file"; filename="a.jpg"'
+    kind = "multipart/form-data; boundary=x"
+
+    assert request("POST", "/images", form((parts, bytes(4_500_000))), kind).status_code == 202
+    response = request("POST", "/images", form((parts, bytes(4_500_001))), kind)
+
+    assert_problem(response, 413, "payload_too_large")
 
 
 def test_body_that_came_as_text_is_refused(services: FakeServices) -> None:
     """API Gateway hands over as text, with bytes lost, what is of no type it knows as binary."""
     event = {
         "requestContext": {"httpMethod": "POST", "resourcePath": "/images", "path": "/images"},
-        "headers": {"content-type": "image/x-odd"},
+        "headers": {"content-type": "image/heic"},
         "multiValueQueryStringParameters": None,
         "pathParameters": {},
         "stageVariables": None,
@@ -481,7 +589,7 @@ def test_body_that_came_as_text_is_refused(services: FakeServices) -> None:
     }
     answer: Any = app.app(event, SimpleNamespace())
 
-    assert answer["statusCode"] == 400
+    assert answer["statusCode"] == 415
     assert "image/jpeg" in json.loads(answer["body"])["detail"]
     assert services.uploads.calls == []
 
@@ -950,13 +1058,19 @@ def test_pages_follow_each_other(album: list[str]) -> None:
         ("?status=completed", [2, 1, 0]),
         ("?status=QUEUED", [4]),
         ("?status=PROCESSING", []),
-        ("?status=", [4, 3, 2, 1, 0]),
         ("?label=cat", [2, 1, 0]),
         ("?label=CAT&min_confidence=98.5", [2, 1, 0]),
         ("?label=Cat&min_confidence=98.6", []),
         ("?label=Cat&label=Dog", []),
         ("?label=Cat&label=cat", [2, 1, 0]),
-        ("?label=", [4, 3, 2, 1, 0]),
+        ("?label=Cat&status=COMPLETED", [2, 1, 0]),
+        ("?label=Cat&status=FAILED", []),
+        ("?from=2026-01-31&to=2026-01-31", [4, 3, 2, 1, 0]),
+        ("?from=2026-02-01", []),
+        ("?to=2026-01-30T23:59:59.999Z", []),
+        ("?to=2026-01-31T10:14:00+01:00", []),
+        ("?from=2026-01-31T10:14:00%2B01:00", [4, 3, 2, 1, 0]),
+        ("?X-Amz-Signature=ours-signs-in-the-query", [4, 3, 2, 1, 0]),
         ("?limit=100&cursor=", [4, 3, 2, 1, 0]),
         ("?limit=1", [4]),
         ("?label=" + "&label=".join(["cat"] * 10), [2, 1, 0]),
@@ -972,20 +1086,27 @@ def test_list_is_narrowed(query: str, numbers: list[int]) -> None:
 @pytest.mark.parametrize(
     ("query", "sentence"),
     [
-        ("limit=0", "limit is a number from 1 to 100, not '0'"),
-        ("limit=101", "limit is a number from 1 to 100, not '101'"),
-        ("limit=many", "limit is a number from 1 to 100, not 'many'"),
-        ("limit=nan", "limit is a number from 1 to 100, not 'nan'"),
-        ("limit=", "limit is a number from 1 to 100, not ''"),
-        ("limit=2.5", "limit is a whole number, not '2.5'"),
-        ("min_confidence=101&label=Cat", "min_confidence is a number from 0 to 100, not '101'"),
-        ("min_confidence=-1&label=Cat", "min_confidence is a number from 0 to 100, not '-1'"),
-        ("min_confidence=sure&label=Cat", "min_confidence is a number from 0 to 100, not 'sure'"),
-        ("status=LOST", "status 'LOST' is none of QUEUED, PROCESSING, COMPLETED, FAILED."),
-        ("status=DELETED", "status 'DELETED' is none of"),
-        ("status=FAILED&label=Cat", "Ask by status or by label, not by both"),
-        ("label=" + "x" * 300, "up to 10 labels of up to 256 characters"),
-        ("label=" + "&label=".join("abcdefghijk"), "up to 10 labels of up to 256 characters"),
+        ("limit=0", "'limit' is a whole number from 1 to 100, not '0'"),
+        ("limit=101", "'limit' is a whole number from 1 to 100, not '101'"),
+        ("limit=many", "'limit' is a whole number from 1 to 100, not 'many'"),
+        ("limit=", "'limit' is a whole number from 1 to 100, not ''"),
+        ("limit=2.5", "'limit' is a whole number from 1 to 100, not '2.5'"),
+        ("limit=1&limit=2", "'limit' may be given once only"),
+        ("min_confidence=101", "'min_confidence' is a number from 0 to 100, not '101'"),
+        ("min_confidence=-1", "'min_confidence' is a number from 0 to 100, not '-1'"),
+        ("min_confidence=nan", "'min_confidence' is a number from 0 to 100, not 'nan'"),
+        ("min_confidence=inf", "'min_confidence' is a number from 0 to 100, not 'inf'"),
+        ("min_confidence=sure", "'min_confidence' is a number from 0 to 100, not 'sure'"),
+        ("status=LOST", "'status' is one of QUEUED, PROCESSING, COMPLETED, FAILED, not 'LOST'"),
+        ("status=DELETED", "'status' is one of"),
+        ("status=", "'status' is one of"),
+        ("label=", "'label' is a text of 1 to 256 characters"),
+        ("label=" + "x" * 300, "'label' is a text of 1 to 256 characters"),
+        ("label=" + "&label=".join("abcdefghijk"), "'label' may come up to 10 times"),
+        ("from=yesterday", "'from' is a date or time such as 2026-01-31"),
+        ("to=2026-02-30", "'to' is a date or time such as"),
+        ("from=0001-01-01T00:00:00%2B12:00", "'from' is a date or time such as"),
+        ("lable=Cat", "'lable' is not known here; there is status, label, min_confidence"),
     ],
 )
 def test_parameter_that_makes_no_sense_is_refused(query: str, sentence: str) -> None:
@@ -993,6 +1114,14 @@ def test_parameter_that_makes_no_sense_is_refused(query: str, sentence: str) -> 
     problem = assert_problem(get(f"/images?{query}"), 400, "invalid_request")
 
     assert sentence in problem["detail"]
+
+
+def test_every_parameter_at_fault_is_named() -> None:
+    """Whoever mends one need not be told of the next in another answer."""
+    problem = assert_problem(get("/images?limit=0&from=x&no=1"), 400, "invalid_request")
+
+    assert [fault["parameter"] for fault in problem["errors"]] == ["from", "limit", "no"]
+    assert all(fault["detail"] in problem["detail"] for fault in problem["errors"])
 
 
 # ── page ─────────────────────────────────────────────────────────────────────────────────────────
@@ -1064,7 +1193,7 @@ def test_outage_of_the_list_is_a_problem_too(
     def down(*_: object) -> None:
         raise ConnectionError
 
-    monkeypatch.setattr(services.catalog, "newest", down)
+    monkeypatch.setattr(services.catalog, "browse", down)
 
     assert_problem(get("/images"), 500, "internal_error")
 

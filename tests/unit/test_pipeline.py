@@ -19,6 +19,7 @@ from chalicelib.errors import (
     OutOfTime,
     RecognitionRefused,
     StaleRevision,
+    Unhealthy,
     reason_of,
 )
 from chalicelib.messages import ObjectChange, ObjectEvent, Recheck, Work, timestamp
@@ -152,7 +153,7 @@ def test_newer_version_takes_renditions_and_labels_off_the_record(services: Fake
     assert (image.status, image.original) == ("QUEUED", second)
     assert set(services.renditions.stored) == stored != set()
     assert (image.renditions, image.recognition.labels, image.announced) == ((), (), False)
-    assert pipeline.browse(Query(10, labels=("Cat",)), services).images == ()
+    assert services.catalog.browse(Query(10, labels=("Cat",))).images == ()
 
 
 def test_old_renditions_go_once_the_new_ones_are_there(services: FakeServices) -> None:
@@ -1961,7 +1962,7 @@ def test_image_that_is_processed_anew_is_found_by_what_it_has(services: FakeServ
 
     def search() -> None:
         found.extend(
-            image.status for image in pipeline.browse(Query(10, labels=("Cat",)), services).images
+            image.status for image in services.catalog.browse(Query(10, labels=("Cat",))).images
         )
 
     pipeline.reprocess(original.image_id, services)
@@ -2150,19 +2151,116 @@ def test_first_of_several_ids_that_exists_is_found(services: FakeServices) -> No
         pipeline.find_first(["unknown", "neither"], services)
 
 
-def test_browse_asks_for_what_the_query_says(services: FakeServices) -> None:
-    """All images, those in one status, or those with labels; newest first, page by page."""
-    complete(services, key="uploads/1.jpg")
-    complete(services, TEXT, key="uploads/2.jpg")
-    upload(services, key="uploads/3.jpg")
+def looking(services: FakeServices, *phashes: str) -> list[str]:
+    """The ids of completed images with these perceptual hashes."""
+    ids = []
+    for number, phash in enumerate(phashes):
+        original = complete(services, key=f"uploads/{number}.jpg")
+        image = services.catalog.records[original.image_id]
+        assert image.fingerprint is not None
+        looks = replace(image.fingerprint, phash=phash)
+        services.catalog.records[original.image_id] = replace(image, fingerprint=looks)
+        ids.append(original.image_id)
+    return ids
 
-    def keys(query: Query) -> list[str]:
-        page = pipeline.browse(query, services)
-        return [image.original.key for image in page.images]
 
-    assert keys(Query(10)) == ["uploads/3.jpg", "uploads/2.jpg", "uploads/1.jpg"]
-    assert keys(Query(10, status=ImageStatus.FAILED)) == ["uploads/2.jpg"]
-    assert keys(Query(10, labels=("cat",), min_confidence=90)) == ["uploads/1.jpg"]
-    assert keys(Query(10, labels=("cat",), min_confidence=99)) == []
-    first = pipeline.browse(Query(2), services)
-    assert keys(Query(2, cursor=first.cursor)) == ["uploads/1.jpg"]
+def test_similar_images_come_nearest_first_without_the_image_itself(
+    services: FakeServices,
+) -> None:
+    """As many as were asked for, each with its distance."""
+    this, far, near, _ = looking(services, "00" * 8, "07" + "00" * 7, "01" + "00" * 7, "ff" * 8)
+
+    def found(max_distance: int, limit: int) -> list[tuple[str, int]]:
+        similar = pipeline.find_similar(this, max_distance, limit, services)
+        return [(image.image_id, distance) for image, distance in similar]
+
+    assert found(7, 10) == [(near, 1), (far, 3)]
+    assert found(7, 1) == [(near, 1)]
+    assert found(2, 10) == [(near, 1)]
+    assert found(0, 10) == []
+
+
+def test_an_image_that_has_not_been_looked_at_has_no_similar_ones(services: FakeServices) -> None:
+    """It has no hash yet; one that is not there is an error."""
+    original = upload(services)
+
+    assert list(pipeline.find_similar(original.image_id, 7, 10, services)) == []
+    with pytest.raises(ImageNotFound):
+        pipeline.find_similar("unknown", 7, 10, services)
+
+
+def test_health_is_that_of_the_catalog(services: FakeServices) -> None:
+    """An outage is said without what it was."""
+    pipeline.check_health(services)
+    services.catalog.before("bookmark", Outage("secret"))
+
+    with pytest.raises(Unhealthy, match="does not answer: try again") as told:
+        pipeline.check_health(services)
+    assert "secret" not in str(told.value)
+
+
+# ── once ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_same_request_uploads_nothing_twice(services: FakeServices) -> None:
+    """However often it comes; it is answered with the image as it is by then."""
+
+    def submit() -> Image:
+        return pipeline.submit(KEY, PICTURE, "image/jpeg", "Cat", services, request="request")
+
+    first = pipeline.once("request", "fingerprint", submit, services)
+    process(services, first.original)
+    again = pipeline.once("request", "fingerprint", submit, services)
+
+    assert (first.status, again.status) == ("QUEUED", "COMPLETED")
+    assert first.original.version_id == again.original.version_id
+    assert len(services.uploads.versions[KEY]) == 1
+
+
+@pytest.mark.parametrize("call", ["catalog.save", "catalog.fulfil", "uploads.put"])
+def test_a_request_that_broke_off_is_seen_to_its_end_by_its_repetition(
+    services: FakeServices, call: str
+) -> None:
+    """Wherever it broke: before the picture was stored, or before anybody was told that it was."""
+    fake, method = call.split(".")
+    getattr(services, fake).before(method, Outage("broken"))
+
+    def once() -> Image:
+        return pipeline.once(
+            "request",
+            "fingerprint",
+            lambda: pipeline.submit(KEY, PICTURE, "image/jpeg", "Cat", services, request="request"),
+            services,
+        )
+
+    with pytest.raises(Outage):
+        once()
+    image = once()
+
+    assert image.original.key == KEY
+    assert len(services.uploads.versions[KEY]) == 1
+    assert recorded(services) == image
+
+
+def test_what_another_request_has_stored_stays_its_own(services: FakeServices) -> None:
+    """A name that is taken is taken for every other request."""
+    pipeline.submit(KEY, PICTURE, "image/jpeg", "Cat", services, request="first")
+
+    for request in ("second", ""):
+        with pytest.raises(KeyTaken):
+            pipeline.submit(KEY, PICTURE, "image/jpeg", "Cat", services, request=request)
+
+
+# ── direct uploads ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_form_is_offered_for_a_key_that_is_free(services: FakeServices) -> None:
+    """It takes no more bytes than the pipeline does; a key in use is refused."""
+    offer = pipeline.offer(KEY, "image/jpeg", "Cat", services)
+
+    assert offer.fields["key"] == KEY
+    assert offer.fields["most"] == str(services.recipe.limits.max_bytes)
+    assert offer.expires_at == timestamp(services.clock() + timedelta(minutes=15))
+    upload(services)
+    with pytest.raises(KeyTaken):
+        pipeline.offer(KEY, "image/jpeg", "Cat", services)

@@ -1,5 +1,6 @@
 """The page's files and headers; what the page does is tried in a browser, in tests/browser."""
 
+import json
 import re
 from html.parser import HTMLParser
 from typing import Any
@@ -7,15 +8,24 @@ from typing import Any
 import pytest
 from chalice.app import Chalice, Request, Response
 
+from chalicelib.errors import FileNotFound
 from chalicelib.model import Rendition
 from chalicelib.web.page import front_page, policy, static_file, static_files
+from chalicelib.web.views import LinkMaker
+from tests.fakes import Clock, FakeUploads
 
 PICTURES = "https://renditions.s3.eu-central-1.amazonaws.com"
+PAGES = ("index.html", "docs.html")
+ROUTES = {".", "./", "docs", "openapi.json"}
 MODULES = sorted(name for name in static_files() if name.endswith(".js"))
 
 
 def link(_rendition: Rendition, _expires_s: int) -> str:
     return f"{PICTURES}/small/cat.jpg?X-Amz-Signature=abc"
+
+
+def front(request: Request, link: LinkMaker = link, **sign_in: str) -> Response:
+    return front_page(request, link, FakeUploads(Clock()), sign_in)
 
 
 def request(path: str = "/api/", **headers: str) -> Request:
@@ -32,13 +42,12 @@ def request(path: str = "/api/", **headers: str) -> Request:
 
 
 class Markup(HTMLParser):
-    """The elements of index.html: (tag, attributes)."""
+    """The elements of a page: (tag, attributes)."""
 
-    def __init__(self) -> None:
+    def __init__(self, page: str) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts = 0
-        self.feed(static_files()["index.html"].body)
+        self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
@@ -54,7 +63,7 @@ class Markup(HTMLParser):
 
 def test_pictures_may_come_from_where_links_to_renditions_lead() -> None:
     """No origin is guessed: it is read off a link."""
-    answer = front_page(request(), link)
+    answer = front(request())
     assert answer.status_code == 200
     directives = answer.headers["Content-Security-Policy"].split("; ")
     assert f"img-src 'self' blob: data: {PICTURES}" in directives
@@ -76,7 +85,7 @@ def test_pictures_may_come_from_where_links_to_renditions_lead() -> None:
 )
 def test_the_policy_is_strict(directive: str) -> None:
     """The page may load and run its own files alone, and be framed by nobody."""
-    assert directive in policy("https://pictures.example").split("; ")
+    assert directive in policy(["https://pictures.example"]).split("; ")
     assert "unsafe" not in policy()
 
 
@@ -97,7 +106,7 @@ def test_scripts_are_served_as_what_browsers_run() -> None:
     """With nosniff a module of any other type is refused (HTML, 4.12.1)."""
     assert static_file("app.js", request()).headers["Content-Type"].startswith("text/javascript")
     assert static_file("app.css", request()).headers["Content-Type"].startswith("text/css")
-    assert front_page(request(), link).headers["Content-Type"].startswith("text/html")
+    assert front(request()).headers["Content-Type"].startswith("text/html")
 
 
 @pytest.mark.parametrize("known", ["{}", "W/{}", '"other", {}', "*"])
@@ -105,7 +114,7 @@ def test_what_a_browser_has_is_not_sent_again(known: str) -> None:
     """304 has the headers and no body."""
     for ask in (
         lambda asked: static_file("app.js", asked),
-        lambda asked: front_page(asked, link),
+        front,
     ):
         fresh: Response = ask(request())
         again: Response = ask(request(if_none_match=known.format(fresh.headers["ETag"])))
@@ -115,15 +124,15 @@ def test_what_a_browser_has_is_not_sent_again(known: str) -> None:
 
 def test_what_has_changed_is_sent() -> None:
     """Another policy is another answer too: a 304 would leave the old one in force."""
-    moved = front_page(request(), lambda *_: "https://elsewhere.example/x").headers["ETag"]
-    assert front_page(request(if_none_match=moved), link).status_code == 200
+    moved = front(request(), lambda *_: "https://elsewhere.example/x").headers["ETag"]
+    assert front(request(if_none_match=moved)).status_code == 200
     assert static_file("app.js", request(if_none_match='"old"')).status_code == 200
 
 
 @pytest.mark.parametrize(("path", "location"), [("/api", "api/"), ("/a/b", "b/")])
 def test_without_its_last_slash_the_page_is_elsewhere(path: str, location: str) -> None:
     """Relative links of https://…/api would miss the stage."""
-    answer = front_page(request(path), link)
+    answer = front(request(path))
     assert (answer.status_code, answer.headers["Location"]) == (302, location)
 
 
@@ -139,31 +148,55 @@ def test_without_its_last_slash_the_page_is_elsewhere(path: str, location: str) 
         "/etc/passwd",
         "app.js/",
         "index.html",
+        "docs.html",
     ],
 )
 def test_any_other_name_is_not_found(name: str) -> None:
     """Names are looked up among the files there are, and never joined to a path."""
-    answer = static_file(name, request())
-    assert answer.status_code == 404
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    assert answer.body["code"] == "file_not_found"
+    with pytest.raises(FileNotFound):
+        static_file(name, request())
 
 
-def test_the_page_has_nothing_inline() -> None:
+def test_the_page_is_told_how_to_sign_in() -> None:
+    """As an attribute, escaped; the policy lets it talk to where one signs in and uploads to."""
+    told = {"auth": "cognito", "client_id": '"<b>', "endpoint": "https://cognito.example/"}
+    answer = front(request(), **told)
+
+    [content] = [
+        attributes["content"]
+        for _, attributes in Markup(str(answer.body)).elements
+        if attributes.get("name") == "sign-in"
+    ]
+    assert json.loads(content or "") == told
+    directives = answer.headers["Content-Security-Policy"].split("; ")
+    assert "connect-src 'self' https://uploads.example https://cognito.example" in directives
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_has_nothing_inline(page: str) -> None:
     """The policy forbids inline scripts, styles and handlers, and so they would do nothing."""
-    for tag, attributes in Markup().elements:
+    for tag, attributes in Markup(static_files()[page].body).elements:
         assert tag != "style"
         assert tag != "script" or "src" in attributes
         assert not [name for name in attributes if name == "style" or name.startswith("on")]
 
 
-def test_the_page_links_to_files_there_are() -> None:
-    """All of them relative, none elsewhere, and every module preloaded."""
-    links = Markup().links()
-    names = [path.removeprefix("static/") for path in links]
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_links_to_files_there_are(page: str) -> None:
+    """All of them relative, none elsewhere but to the other pages."""
+    links = {path for path in Markup(static_files()[page].body).links() if path not in ROUTES}
     assert all(path.startswith("static/") for path in links)
-    assert set(names) <= set(static_files())
-    assert set(MODULES) <= set(names)
+    assert {path.removeprefix("static/") for path in links} <= set(static_files())
+
+
+def test_every_module_is_preloaded() -> None:
+    """By the page that needs it: a chain of imports would be a chain of requests."""
+    preloaded = {
+        path.removeprefix("static/")
+        for page in PAGES
+        for path in Markup(static_files()[page].body).links()
+    }
+    assert set(MODULES) <= preloaded
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -1,0 +1,434 @@
+"""What the API can do: for each route its parameters, what it answers, and how it refuses.
+
+The parameters are what requests are read by, and ``/openapi.json`` is made of all of it. A new
+endpoint is an Operation here, a type in ``chalicelib.web.schema`` if it answers something new, and
+a route in ``app.py``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from chalicelib.errors import (
+    CrossSiteRequest,
+    FileNotFound,
+    IdempotencyKeyReused,
+    ImageNotFound,
+    InvalidRequest,
+    KeyTaken,
+    PayloadTooLarge,
+    RenditionNotFound,
+    RequestError,
+    SignInRequired,
+    UnfetchableUrl,
+    Unhealthy,
+    UnsupportedMediaType,
+)
+from chalicelib.model import ImageStatus
+from chalicelib.web.parameters import (
+    Parameter,
+    moment,
+    number,
+    one_of,
+    optional,
+    several,
+    text,
+    whole,
+)
+
+MAX_PAGE = 100
+DEFAULT_PAGE = 50
+MAX_LABELS = 10
+MAX_LABEL = 256
+"""Characters. Rekognition's labels are far shorter; DynamoDB refuses a key of more than 2 KB."""
+
+MAX_DISTANCE = 7
+"""Bits of a perceptual hash in which similar pictures may differ, as far as the index finds all."""
+
+MAX_URL_LENGTH = 2048
+MAX_CURSOR = 200
+
+SHOWN_STATUSES = tuple(status for status in ImageStatus if status is not ImageStatus.DELETED)
+
+IMAGE_TYPES = (
+    *("image/avif", "image/bmp", "image/gif", "image/heic", "image/heif"),
+    *("image/jpeg", "image/png", "image/tiff", "image/webp"),
+)
+DIRECT_TYPES = (*IMAGE_TYPES, "application/octet-stream")
+RAW_TYPES = (*DIRECT_TYPES, "application/x-www-form-urlencoded")
+"""What a picture may be sent as; the last is what curl calls ``--data-binary``."""
+
+# ── parameters ───────────────────────────────────────────────────────────────────────────────────
+
+IMAGE_ID = Parameter(
+    name="image_id",
+    where="path",
+    required=True,
+    about="Id of the image.",
+    schema={"type": "string"},
+    example="mdn5xqlfmkcrmdrxmbibq4sbfu",
+)
+FILENAME = Parameter(
+    name="filename",
+    where="path",
+    required=True,
+    about="Name that the image was uploaded under, percent-encoded.",
+    schema={"type": "string"},
+    example="cat.jpg",
+)
+RENDITION_NAME = Parameter(
+    name="name",
+    where="path",
+    required=True,
+    about="Name of the rendition.",
+    schema={"type": "string"},
+    example="thumbnail",
+)
+NAME = Parameter(
+    name="name",
+    about="Name of the file. Its last part becomes the object key; without one, one is made up.",
+    parse=text(0, 1024),
+    schema={"type": "string", "format": "filename", "maxLength": 1024},
+    example="cat.jpg",
+)
+IDEMPOTENCY_KEY = Parameter(
+    name="Idempotency-Key",
+    where="header",
+    about="Any text of your own, up to 255 characters: the same request with the same key, within "
+    "a day, uploads nothing twice.",
+    schema={"type": "string", "pattern": "^[!-~]{1,255}$"},
+    example="8e03978e-40d5-43e8-bc93-6894a57f9324",
+)
+KNOWN_ETAG = Parameter(
+    name="If-None-Match",
+    where="header",
+    about="The ETag of the last answer: 304 without a body if nothing has changed.",
+    schema={"type": "string"},
+    example='"3"',
+)
+STATUS = Parameter(
+    name="status",
+    about="Only images in this status.",
+    parse=one_of(SHOWN_STATUSES),
+    schema={"type": "string", "enum": [str(status) for status in SHOWN_STATUSES]},
+    example="COMPLETED",
+)
+LABEL = Parameter(
+    name="label",
+    about="Only images with this label, in whatever case; repeat it for images that have all.",
+    parse=several(text(1, MAX_LABEL), MAX_LABELS),
+    schema={
+        "type": "array",
+        "items": {"type": "string", "minLength": 1, "maxLength": MAX_LABEL},
+        "maxItems": MAX_LABELS,
+    },
+    default=(),
+    repeats=True,
+    example=["Cat"],
+)
+MIN_CONFIDENCE = Parameter(
+    name="min_confidence",
+    about="With `label`: at least this confidence, in percent.",
+    parse=number(0, 100),
+    schema={"type": "number", "minimum": 0, "maximum": 100, "default": 0},
+    default=0.0,
+    example=90,
+)
+FROM = Parameter(
+    name="from",
+    about="Only images uploaded at this date or time, or later. UTC unless it has a zone.",
+    parse=moment(ends=False),
+    schema={
+        "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]
+    },
+    example="2026-01-01",
+)
+TO = Parameter(
+    name="to",
+    about="Only images uploaded at this date or time, or before; a date is the whole day.",
+    parse=moment(ends=True),
+    schema={
+        "anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]
+    },
+    example="2026-01-31",
+)
+LIMIT = Parameter(
+    name="limit",
+    about="Most images on the page.",
+    parse=whole(1, MAX_PAGE),
+    schema={"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE},
+    default=DEFAULT_PAGE,
+    example=20,
+)
+CURSOR = Parameter(
+    name="cursor",
+    about="`cursor` of the page before, as it is. A page may hold fewer images than `limit`, even "
+    "none, while there is a cursor: what one page looks through is bounded.",
+    parse=text(0, MAX_CURSOR),
+    schema={"type": "string", "format": "cursor", "maxLength": MAX_CURSOR},
+    example="MjAyNi0wMS0zMVQwOToxNTowMC4wMDBaI21kbjV4cWxmbWtjcm1kcnhtYmlicTRzYmZ1",
+)
+PREFIX = Parameter(
+    name="prefix",
+    about="Only labels that begin so, in whatever case.",
+    parse=text(0, MAX_LABEL),
+    schema={"type": "string", "maxLength": MAX_LABEL},
+    default="",
+    example="ca",
+)
+LABELS_LIMIT = Parameter(
+    name="limit",
+    about="Most labels to give.",
+    parse=whole(1, 1000),
+    schema={"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
+    default=100,
+    example=20,
+)
+DISTANCE = Parameter(
+    name="max_distance",
+    about="Most bits in which the perceptual hashes differ: 0 to 3 are copies at other sizes and "
+    "qualities, above that pictures that look alike.",
+    parse=whole(0, MAX_DISTANCE),
+    schema={"type": "integer", "minimum": 0, "maximum": MAX_DISTANCE, "default": MAX_DISTANCE},
+    default=MAX_DISTANCE,
+    example=5,
+)
+URL_TEXT = Parameter(
+    name="url",
+    about="Where to fetch the picture: http or https, a public address.",
+    parse=text(1, MAX_URL_LENGTH),
+    schema={"type": "string", "format": "uri", "minLength": 1, "maxLength": MAX_URL_LENGTH},
+    required=True,
+    where="body",
+    example="https://upload.wikimedia.org/cat.jpg",
+)
+NAME_MEMBER = Parameter(
+    name="name",
+    where="body",
+    about=NAME.about,
+    parse=optional(NAME.parse),
+    schema={**NAME.schema, "type": ["string", "null"]},
+    example=NAME.example,
+)
+UPLOAD_NAME = Parameter(
+    name="name",
+    where="body",
+    required=True,
+    about="Name of the file. Its last part becomes the object key.",
+    parse=text(1, 1024),
+    schema={**NAME.schema, "minLength": 1},
+    example="cat.jpg",
+)
+CONTENT_TYPE = Parameter(
+    name="content_type",
+    where="body",
+    about="Content type that the upload will have; S3 takes no other.",
+    parse=one_of(DIRECT_TYPES),
+    schema={"type": "string", "enum": list(DIRECT_TYPES)},
+    default="application/octet-stream",
+    example="image/jpeg",
+)
+SIZE = Parameter(
+    name="size_bytes",
+    where="body",
+    about="Size of the file, to hear at once when it is over the limit.",
+    parse=whole(1, 2**53),
+    schema={"type": "integer", "minimum": 1, "maximum": 2**53},
+    example=51207,
+)
+
+# ── operations ───────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Operation:
+    """One thing that the API does.
+
+    ``answers``: by status, what it may be: the name of a type in ``chalicelib.web.schema`` or, with
+    a slash, the content type of something else. ``bodies``: by content type, the members of a JSON
+    object or a form; none for bytes. ``errors`` are the refusals of its own.
+    """
+
+    summary: str
+    about: str = ""
+    tag: str
+    answers: Mapping[int, tuple[str, ...]]
+    parameters: tuple[Parameter, ...] = ()
+    bodies: Mapping[str, tuple[Parameter, ...]] = field(default_factory=dict)
+    errors: tuple[type[RequestError], ...] = ()
+
+
+UPLOAD_ERRORS = (
+    InvalidRequest,
+    CrossSiteRequest,
+    KeyTaken,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    UnfetchableUrl,
+    IdempotencyKeyReused,
+    ImageNotFound,
+)
+URL_MEMBERS = (URL_TEXT, NAME_MEMBER)
+FORM_FILE = Parameter(
+    name="file",
+    where="body",
+    required=True,
+    about="The picture.",
+    schema={"type": "string", "format": "binary"},
+    example=None,
+)
+
+UPLOAD_IMAGE = Operation(
+    summary="Upload an image, or have it fetched from a URL",
+    about="A raw body (`curl --data-binary @cat.jpg`), a form (`curl -F file=@cat.jpg`) or JSON. "
+    "Bodies are limited to 4.5 MB, what API Gateway and Lambda carry; anything larger goes to S3 "
+    "by `POST /uploads`. An image of that name that is there already is never overwritten.",
+    tag="Upload",
+    parameters=(NAME, IDEMPOTENCY_KEY),
+    bodies={
+        **dict.fromkeys(RAW_TYPES, ()),
+        "multipart/form-data": (FORM_FILE, NAME_MEMBER),
+        "application/json": URL_MEMBERS,
+    },
+    answers={HTTPStatus.ACCEPTED: ("Progress",)},
+    errors=UPLOAD_ERRORS,
+)
+OFFER_UPLOAD = Operation(
+    summary="Ask for a form that uploads straight to S3",
+    about="POST a multipart form with all `fields` and then `file` to `url`: S3 answers 204, or "
+    "refuses another key, content type or size. The image can be asked for a moment later. The "
+    "form is good for 15 minutes.",
+    tag="Upload",
+    bodies={"application/json": (UPLOAD_NAME, CONTENT_TYPE, SIZE)},
+    answers={HTTPStatus.OK: ("OfferedUpload",)},
+    errors=(InvalidRequest, CrossSiteRequest, KeyTaken, PayloadTooLarge, UnsupportedMediaType),
+)
+LIST_PARAMETERS = (STATUS, LABEL, MIN_CONFIDENCE, FROM, TO, LIMIT, CURSOR)
+LIST_IMAGES = Operation(
+    summary="List and search images, newest first",
+    tag="Images",
+    parameters=LIST_PARAMETERS,
+    answers={HTTPStatus.OK: ("ImagePage",)},
+    errors=(InvalidRequest,),
+)
+SHOW_IMAGE = Operation(
+    summary="Everything about an image",
+    tag="Images",
+    parameters=(IMAGE_ID,),
+    answers={HTTPStatus.OK: ("ImageWithVersions",)},
+    errors=(ImageNotFound,),
+)
+SHOW_STATUS = Operation(
+    summary="How far an image is",
+    about="Cheap to ask again with `If-None-Match`.",
+    tag="Images",
+    parameters=(IMAGE_ID, KNOWN_ETAG),
+    answers={HTTPStatus.OK: ("Progress",), HTTPStatus.NOT_MODIFIED: ()},
+    errors=(ImageNotFound,),
+)
+SHOW_STATUS_BY_FILENAME = Operation(
+    summary="Everything about the image of a file name",
+    tag="Images",
+    parameters=(FILENAME,),
+    answers={HTTPStatus.OK: ("ImageWithVersions",)},
+    errors=(ImageNotFound,),
+)
+SHOW_RENDITION = Operation(
+    summary="A rendition itself",
+    about="Redirects to a signed URL, which works for an hour.",
+    tag="Images",
+    parameters=(IMAGE_ID, RENDITION_NAME),
+    answers={HTTPStatus.FOUND: ()},
+    errors=(ImageNotFound, RenditionNotFound),
+)
+LIST_SIMILAR = Operation(
+    summary="Images that look like this one",
+    about="By perceptual hash. An image that has none (not completed yet) has no similar ones.",
+    tag="Images",
+    parameters=(IMAGE_ID, DISTANCE, LIMIT),
+    answers={HTTPStatus.OK: ("SimilarImages",)},
+    errors=(InvalidRequest, ImageNotFound),
+)
+DELETE_IMAGE = Operation(
+    summary="Delete an image",
+    about="Its renditions, labels and record follow within moments.",
+    tag="Images",
+    parameters=(IMAGE_ID,),
+    answers={HTTPStatus.ACCEPTED: ("Progress",)},
+    errors=(CrossSiteRequest, ImageNotFound),
+)
+REPROCESS_IMAGE = Operation(
+    summary="Have an image processed again",
+    about="It keeps what it has until the new is in place. One that waits already is only asked "
+    "for again.",
+    tag="Images",
+    parameters=(IMAGE_ID,),
+    answers={HTTPStatus.ACCEPTED: ("Progress",)},
+    errors=(CrossSiteRequest, ImageNotFound),
+)
+LIST_LABELS = Operation(
+    summary="Labels and how many images have each",
+    tag="Catalog",
+    parameters=(PREFIX, LABELS_LIMIT),
+    answers={HTTPStatus.OK: ("Labels",)},
+    errors=(InvalidRequest,),
+)
+SHOW_STATS = Operation(
+    summary="How many images there are, and how much they take",
+    tag="Catalog",
+    answers={HTTPStatus.OK: ("Stats",)},
+)
+CHECK_HEALTH = Operation(
+    summary="Whether the API and its catalog answer",
+    tag="Service",
+    answers={HTTPStatus.OK: ("Health",)},
+    errors=(Unhealthy,),
+)
+SHOW_ROOT = Operation(
+    summary="The page; the list as JSON; or an image from a URL",
+    about="A browser gets the page, `Accept: application/json` what `GET /images` gives, and "
+    "`?url=` what `POST /images` does. Where callers are known by API key or sign-in, it gives the "
+    "page alone.",
+    tag="Service",
+    parameters=(
+        Parameter(
+            name="url",
+            about=URL_TEXT.about,
+            parse=URL_TEXT.parse,
+            schema=URL_TEXT.schema,
+            example=URL_TEXT.example,
+        ),
+        NAME,
+        IDEMPOTENCY_KEY,
+        *LIST_PARAMETERS,
+    ),
+    answers={HTTPStatus.OK: ("text/html", "ImagePage"), HTTPStatus.ACCEPTED: ("Progress",)},
+    errors=(*UPLOAD_ERRORS, SignInRequired),
+)
+SHOW_STATIC_FILE = Operation(
+    summary="A file of the page",
+    tag="Service",
+    parameters=(
+        Parameter(
+            name="name",
+            where="path",
+            required=True,
+            about="Name of the file.",
+            schema={"type": "string"},
+            example="app.js",
+        ),
+        KNOWN_ETAG,
+    ),
+    answers={HTTPStatus.OK: ("text/javascript",), HTTPStatus.NOT_MODIFIED: ()},
+    errors=(FileNotFound,),
+)
+SHOW_OPENAPI = Operation(
+    summary="This description",
+    tag="Service",
+    answers={HTTPStatus.OK: ("application/json",)},
+)
+SHOW_DOCS = Operation(
+    summary="This description, as a page",
+    tag="Service",
+    answers={HTTPStatus.OK: ("text/html",), HTTPStatus.NOT_MODIFIED: ()},
+)

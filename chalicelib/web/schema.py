@@ -1,0 +1,249 @@
+"""What the API answers with, as types: views are checked against them, OpenAPI shows them.
+
+Only that document needs this module when the app runs: what reads the types imports slowly.
+"""
+
+from typing import Annotated, Literal, NotRequired, TypedDict
+
+from msgspec import Meta
+
+from chalicelib.model import ImageStatus, OutputFormat
+
+ID = "mdn5xqlfmkcrmdrxmbibq4sbfu"
+TIME = "2026-01-31T09:15:00.000Z"
+
+ImageId = Annotated[
+    str,
+    Meta(
+        pattern="^[a-z2-7]{26}$", examples=[ID], description="A digest of the object key; stable."
+    ),
+]
+Timestamp = Annotated[
+    str, Meta(examples=[TIME], description="ISO 8601, UTC, to the millisecond: sorts as text.")
+]
+Bytes = Annotated[int, Meta(ge=0, examples=[51207])]
+Pixels = Annotated[int, Meta(ge=1, examples=[1280])]
+Percent = Annotated[float, Meta(ge=0, le=100, examples=[97.2])]
+Fraction = Annotated[float, Meta(examples=[0.31], description="Of the upright picture's side.")]
+Key = Annotated[str, Meta(examples=["uploads/cat.jpg"], description="The object key in S3.")]
+Count = Annotated[int, Meta(ge=0, examples=[12])]
+Color = Annotated[str, Meta(pattern="^#[0-9a-fA-F]{6}$", examples=["#8d6549"])]
+Path = Annotated[str, Meta(examples=[f"/api/images/{ID}"], description="Relative to the host.")]
+Url = Annotated[
+    str, Meta(examples=["https://renditions.example/…"], description="Signed; expires.")
+]
+Status = Annotated[ImageStatus, Meta(description="COMPLETED and FAILED are final.")]
+
+
+class Links(TypedDict):
+    self: Path
+    status: Path
+
+
+class Error(TypedDict):
+    """Why an image has failed."""
+
+    code: Annotated[str, Meta(examples=["corrupt_image"], description="Stable; for programs.")]
+    message: Annotated[str, Meta(examples=["The file is cut off: upload it again."])]
+
+
+class Progress(TypedDict):
+    """How far an image is."""
+
+    image_id: ImageId
+    key: Key
+    status: Status
+    error: Error | None
+    updated_at: Timestamp
+    links: Links
+
+
+class Exif(TypedDict, total=False):
+    make: str
+    model: str
+    lens: str
+    taken_at: Annotated[str, Meta(description="Without a zone unless the camera wrote one.")]
+    orientation: Annotated[int, Meta(ge=1, le=8)]
+    exposure_s: float
+    f_number: float
+    iso: int
+    focal_length_mm: float
+    latitude: float
+    longitude: float
+
+
+class BoundingBox(TypedDict):
+    left: Fraction
+    top: Fraction
+    width: Fraction
+    height: Fraction
+
+
+class Label(TypedDict):
+    name: Annotated[str, Meta(examples=["Cat"])]
+    confidence: Percent
+    parents: Annotated[list[str], Meta(examples=[["Animal"]])]
+    categories: list[str]
+    boxes: list[BoundingBox]
+
+
+class DominantColor(TypedDict):
+    hex: Color
+    percent: Percent
+
+
+class ImageProperties(TypedDict):
+    """What Rekognition says of the picture's quality; only where IMAGE_PROPERTIES is on."""
+
+    brightness: Percent
+    sharpness: Percent
+    contrast: Percent
+    colors: NotRequired[list[DominantColor]]
+
+
+class Fingerprint(TypedDict):
+    phash: Annotated[str, Meta(pattern="^[0-9a-f]{16}$", description="64-bit perceptual hash.")]
+    placeholder: Annotated[str, Meta(description="ThumbHash, base64.")]
+    colors: NotRequired[list[Color]]
+
+
+class Rendition(TypedDict):
+    name: Annotated[str, Meta(examples=["thumbnail"])]
+    key: str
+    format: OutputFormat
+    width: Pixels
+    height: Pixels
+    size_bytes: Bytes
+    url: Url
+
+
+class Image(TypedDict):
+    """All that is known of an image. Sizes are those of the upright picture."""
+
+    image_id: ImageId
+    key: Key
+    version_id: str
+    status: Status
+    revision: Annotated[int, Meta(ge=0, description="Grows with every change of the record.")]
+    size_bytes: Bytes
+    uploaded_at: Timestamp
+    updated_at: Timestamp
+    processed_at: Timestamp | None
+    pipeline_version: str | None
+    error: Error | None
+    width: Pixels | None
+    height: Pixels | None
+    format: Annotated[str | None, Meta(examples=["JPEG"])]
+    color_mode: Annotated[str | None, Meta(examples=["RGB"])]
+    frames: NotRequired[int]
+    has_alpha: NotRequired[bool]
+    notes: NotRequired[list[str]]
+    exif: Exif
+    labels: list[Label]
+    image_properties: ImageProperties | None
+    fingerprint: Fingerprint | None
+    renditions: list[Rendition]
+    links: Links
+
+
+class Version(TypedDict):
+    """A version of the original that S3 still holds, or the mark that it was deleted."""
+
+    version_id: str
+    uploaded_at: Timestamp
+    size_bytes: Bytes
+    is_current: bool
+    is_deleted: bool
+
+
+class ImageWithVersions(Image):
+    """An image and what was uploaded under its key, newest first."""
+
+    versions: list[Version]
+
+
+class SimilarImage(Image):
+    """An image and how far it is from the one that was asked about."""
+
+    distance: Annotated[int, Meta(ge=0, le=64, description="Bits of the perceptual hash.")]
+
+
+class ImagePage(TypedDict):
+    """Newest first. It may hold fewer images than ``limit`` before the last page."""
+
+    images: list[Image]
+    cursor: Annotated[
+        str | None, Meta(description="Where the next page begins; null on the last one.")
+    ]
+
+
+class SimilarImages(TypedDict):
+    """Nearest first."""
+
+    images: list[SimilarImage]
+
+
+class DirectUpload(TypedDict):
+    url: Annotated[str, Meta(description="Where to POST a multipart form.")]
+    fields: Annotated[
+        dict[str, str], Meta(description="Go into the form as they are, before `file`.")
+    ]
+    expires_at: Timestamp
+    max_bytes: Bytes
+
+
+class OfferedUpload(TypedDict):
+    """A form that S3 takes, for one object key."""
+
+    image_id: ImageId
+    key: Key
+    upload: DirectUpload
+    links: Links
+
+
+class LabelCount(TypedDict):
+    name: Annotated[str, Meta(examples=["Cat"])]
+    images: Count
+
+
+class Labels(TypedDict):
+    """Most frequent first. ``total`` is how many labels there are, beyond the limit too."""
+
+    labels: list[LabelCount]
+    total: Count
+
+
+class StatusCounts(TypedDict):
+    QUEUED: Count
+    PROCESSING: Count
+    COMPLETED: Count
+    FAILED: Count
+
+
+class Stats(TypedDict):
+    """Bytes are those of completed images, older versions not included."""
+
+    images: StatusCounts
+    original_bytes: Bytes
+    rendition_bytes: Bytes
+
+
+class Health(TypedDict):
+    status: Literal["ok"]
+
+
+class Fault(TypedDict):
+    parameter: Annotated[str, Meta(examples=["limit"])]
+    detail: Annotated[str, Meta(examples=["is a whole number from 1 to 100, not '0'"])]
+
+
+class Problem(TypedDict):
+    """Problem details (RFC 9457). ``message`` repeats ``detail``."""
+
+    type: Annotated[str, Meta(examples=["about:blank"])]
+    title: str
+    status: Annotated[int, Meta(ge=400, le=599)]
+    detail: str
+    code: Annotated[str, Meta(description="Stable; for programs.")]
+    message: str
+    errors: NotRequired[list[Fault]]
