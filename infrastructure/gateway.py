@@ -50,7 +50,7 @@ ERRORS: Mapping["GatewayResponseTypeType", GatewayError] = {
         HTTPStatus.UNAUTHORIZED,
         "Sign-in required",
         "sign_in_required",
-        "Send an ID token of this API's user pool that has not expired: Authorization: Bearer ….",
+        "Send an ID token of this API's users that has not expired, as Authorization: Bearer <token>.",
     ),
     "EXPIRED_TOKEN": GatewayError(
         HTTPStatus.UNAUTHORIZED,
@@ -93,8 +93,8 @@ ERRORS: Mapping["GatewayResponseTypeType", GatewayError] = {
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         "Payload too large",
         "payload_too_large",
-        "A request to the API has 10 MB at most: POST /uploads gives a form that uploads larger "
-        "files straight to S3.",
+        "The API takes pictures of 4.5 MB and no request of more than 10 MB: POST /uploads gives a "
+        "form that uploads larger files straight to S3.",
     ),
     "UNSUPPORTED_MEDIA_TYPE": GatewayError(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -201,8 +201,7 @@ def _template(error: GatewayError) -> str:
         "message": error.detail,
         "request_id": "$context.requestId",
     }
-    text = json.dumps(problem, ensure_ascii=False)
-    return text.replace(json.dumps(OWN_WORDS), OWN_WORDS)
+    return json.dumps(problem).replace(json.dumps(OWN_WORDS), OWN_WORDS)
 
 
 ACCESS_LOG = json.dumps(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError, WaiterError
 
-from infrastructure.stage import TEMPLATE, stack_name, stage_config
+from infrastructure.stage import TEMPLATE, setting_of, stack_name, stage_config, variables_of
 from infrastructure.template import rendered
 from localcloud.emulator import READY_TIMEOUT_S, CloudFailed, Emulator
 from localcloud.functions import STAGE
@@ -73,20 +73,27 @@ class LocalCloud(Emulator):
         self._wait(self._api, f"{self.api_url}/images?limit=1")
 
     def _fill(self) -> None:
-        self.outputs = self._apply_template() | {
-            _camel_case(name): value for name, value in self._settings.items()
-        }
+        given = {_camel_case(name): value for name, value in self._settings.items()}
+        self.outputs = given | self._apply_template()
         (self.state / "outputs.json").write_text(json.dumps(self.outputs))
         self._open_inbox()
         self.deploy()
 
     def _apply_template(self) -> dict[str, str]:
         """Create the stack, or bring one that was kept up to date; its outputs."""
+        try:
+            auth = setting_of(variables_of(STAGE) | self._settings, "api_auth")
+        except ValueError as error:
+            raise CloudFailed(f"API_AUTH {error}.") from error
+        parameters = {"Stage": STAGE, "ApiAuth": auth}
         cloudformation = self.client("cloudformation")
         request = {
             "StackName": stack_name(STAGE),
             "TemplateBody": rendered(TEMPLATE, {"Stage": STAGE}),
-            "Parameters": [{"ParameterKey": "Stage", "ParameterValue": STAGE}],
+            "Parameters": [
+                {"ParameterKey": name, "ParameterValue": value}
+                for name, value in parameters.items()
+            ],
             "Capabilities": ["CAPABILITY_IAM"],
         }
         step = "stack_create_complete"

@@ -1,5 +1,6 @@
 """``make run``: the cloud stays up, its functions' logs on the screen, until Ctrl-C."""
 
+import os
 import time
 from argparse import Namespace
 from collections.abc import Iterator
@@ -10,9 +11,9 @@ from botocore.exceptions import BotoCoreError
 
 from infrastructure.logs import events, function_of, is_wanted, log_groups, parsed, shown
 from infrastructure.stack import Stack
-from infrastructure.stage import PROJECT, stack_name
+from infrastructure.stage import PROJECT, setting_of, stack_name, variables_of
 from localcloud.cloud import LocalCloud, Ports
-from localcloud.emulator import CloudFailed
+from localcloud.emulator import REGION, CloudFailed
 from localcloud.functions import STAGE
 
 DEFAULT_PORTS = Ports(api=8000, cloud=4566)
@@ -29,15 +30,43 @@ Upload over REST  curl --data-binary @cat.jpg '{api}/images?name=cat.jpg'
 From a URL        curl --json '{{"url": "https://…/cat.jpg", "name": "cat.jpg"}}' {api}/images
 What became of it curl {api}/images/uploads/cat.jpg/status
 
-State is kept in {state}/ (`make clean` forgets it). Code is reloaded when it changes.
+{callers}State is kept in {state}/ (`make clean` forgets it). Code is reloaded when it changes.
 Ctrl-C stops everything.
 """
 
 
+CALLERS = {
+    "none": "",
+    "key": """The API asks for a key
+with curl         -H 'x-api-key: {key}'
+
+""",
+    "iam": """The API asks for signed requests, by whatever credentials
+with curl         --aws-sigv4 aws:amz:{region}:execute-api --user test:test
+
+""",
+    "cognito": """The API asks for users, whom you invite
+make one          . {env} && aws cognito-idp admin-create-user --user-pool-id {pool} \\
+                    --username ada@example.com --temporary-password 'Change-me-12'
+who signs in      on the page, and chooses a password of at least 12 characters
+with curl         -H "Authorization: Bearer $(. {env} && aws cognito-idp initiate-auth \\
+                    --client-id {client} --auth-flow USER_PASSWORD_AUTH \\
+                    --auth-parameters USERNAME=ada@example.com,PASSWORD='…' \\
+                    --query AuthenticationResult.IdToken --output text)"
+
+""",
+}
+"""What there is to know where the API asks who calls, by API_AUTH."""
+
+OF_THE_API = ("API_AUTH", "API_ALLOWED_ORIGINS")
+"""Settings of the stage that the environment may change."""
+
+
 def run(ports: Ports, state: Path) -> int:
     """Keep the cloud up until SIGINT or SIGTERM. 0 when it was stopped, 1 when it broke."""
+    settings = {name: os.environ[name] for name in OF_THE_API if name in os.environ}
     try:
-        with LocalCloud(ports, state) as cloud:
+        with LocalCloud(ports, state, settings) as cloud:
             env = _write_environment(cloud)
             print(
                 WELCOME.format(
@@ -45,6 +74,7 @@ def run(ports: Ports, state: Path) -> int:
                     endpoint=cloud.endpoint,
                     env=_shown(env),
                     uploads=cloud.outputs["UploadsBucket"],
+                    callers=_callers(cloud, env),
                     state=_shown(state),
                 ),
                 flush=True,
@@ -53,6 +83,19 @@ def run(ports: Ports, state: Path) -> int:
     except KeyboardInterrupt:
         print("\nStopped.")
     return 0
+
+
+def _callers(cloud: LocalCloud, env: Path) -> str:
+    """How to call the API, where it does not let in anybody."""
+    auth = setting_of(variables_of(STAGE) | cloud.variables, "api_auth")
+    key = cloud.outputs.get("ApiKeyId")
+    return CALLERS[auth].format(
+        key=key and cloud.client("apigateway").get_api_key(apiKey=key, includeValue=True)["value"],
+        region=REGION,
+        env=_shown(env),
+        pool=cloud.outputs.get("UserPoolId"),
+        client=cloud.outputs.get("UserPoolClientId"),
+    )
 
 
 def _follow(cloud: LocalCloud) -> None:
