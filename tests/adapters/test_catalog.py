@@ -1,9 +1,11 @@
 """The catalog on DynamoDB, and the one in memory that stands in for it: the same behaviour."""
 
 import base64
+import random
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -12,9 +14,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib.aws.catalog import BUSY_ATTEMPTS, Catalog
-from chalicelib.aws.layout import SHARDS, TOMBSTONE_TTL
-from chalicelib.errors import InvalidRequest, NotNow, StaleRevision, Throttled
+from chalicelib.aws.catalog import BUSY_ATTEMPTS, MAX_DISTANCE, ROUNDS, Catalog
+from chalicelib.aws.layout import BANDS, COUNT_SHARDS, SHARDS, TOMBSTONE_TTL
+from chalicelib.errors import IdempotencyKeyReused, InvalidRequest, NotNow, StaleRevision, Throttled
 from chalicelib.messages import timestamp
 from chalicelib.model import (
     BoundingBox,
@@ -33,6 +35,7 @@ from chalicelib.model import (
     Query,
     Recognition,
     Rendition,
+    Totals,
 )
 from tests.adapters.conftest import Operations, error_of
 from tests.fakes import FakeCatalog, Killed
@@ -579,11 +582,12 @@ def test_counts_are_exact_after_a_race_for_one_record(catalog: Catalog) -> None:
 def test_most_labels_that_are_asked_for_are_one_transaction(
     catalog: Catalog, operations: Operations
 ) -> None:
-    """An image of 49 labels: written, moved, and deleted at once, all or nothing."""
-    labels = some_labels(49)
-    crowded = catalog.save(image(0, *labels), previous=None)
+    """An image of 47 labels: written, moved, and deleted at once, all or nothing."""
+    labels = some_labels(47)
+    looks = Fingerprint(PHASH, "", ())
+    crowded = catalog.save(image(0, *labels, fingerprint=looks), previous=None)
     assert counts(catalog) == names(labels)
-    assert len(catalog.browse(Query(10, labels=("label 48",))).images) == 1
+    assert len(catalog.browse(Query(10, labels=("label 46",))).images) == 1
 
     newer = replace(crowded.original, uploaded_at="2026-02-01T00:00:00.000Z")
     crowded = changed(catalog, crowded, original=newer)
@@ -595,7 +599,7 @@ def test_most_labels_that_are_asked_for_are_one_transaction(
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "kept", "transactions"), [(24, 25, 1, 1), (25, 25, 0, 2), (49, 49, 0, 2)]
+    ("old", "new", "kept", "transactions"), [(24, 25, 1, 1), (25, 25, 0, 2), (47, 47, 0, 2)]
 )
 def test_labels_are_replaced_in_as_few_transactions_as_they_take(  # noqa: PLR0917
     catalog: Catalog, operations: Operations, old: int, new: int, kept: int, transactions: int
@@ -620,12 +624,34 @@ def test_labels_are_replaced_in_as_few_transactions_as_they_take(  # noqa: PLR09
     assert catalog.browse(Query(10, labels=("old 0",))).images == ()
 
 
+def test_everything_at_once_is_replaced_in_steps(catalog: Catalog) -> None:
+    """As many other labels as there can be, other looks and another status: it ends the same."""
+    first = catalog.save(
+        image(0, *some_labels(47, "Old"), fingerprint=Fingerprint(PHASH, "", ())), previous=None
+    )
+    other = flipped(PHASH, range(64))
+    labels = some_labels(47, "New")
+
+    saved = changed(
+        catalog,
+        first,
+        status=ImageStatus.PROCESSING,
+        recognition=Recognition(tuple(labels)),
+        fingerprint=Fingerprint(other, "", ()),
+    )
+
+    assert catalog.get(saved.image_id) == saved
+    assert counts(catalog) == names(labels)
+    assert catalog.totals().images[ImageStatus.COMPLETED] == 0
+    assert (alike(catalog, PHASH, 7), alike(catalog, other, 7)) == ({}, {0: [0]})
+
+
 def test_replacement_that_ends_half_way_is_made_right_by_the_next(
     catalog: Catalog, operations: Operations
 ) -> None:
     """The old labels are off and the new not on: who reads that and saves again completes it."""
-    old = catalog.save(image(0, *some_labels(49, "Old"), processed_at="then"), previous=None)
-    new = Recognition(tuple(some_labels(49, "New")))
+    old = catalog.save(image(0, *some_labels(47, "Old"), processed_at="then"), previous=None)
+    new = Recognition(tuple(some_labels(47, "New")))
     operations.before("dynamodb.TransactWriteItems", None, Killed())
 
     with pytest.raises(Killed):
@@ -644,7 +670,7 @@ def test_replacement_that_is_overtaken_half_way_leaves_what_is_newer(
     catalog: Catalog, operations: Operations
 ) -> None:
     """Whoever writes between the two halves wins, and the counts are those of that record."""
-    old = catalog.save(image(0, *some_labels(49, "Old")), previous=None)
+    old = catalog.save(image(0, *some_labels(47, "Old")), previous=None)
 
     def overtake() -> None:
         half = catalog.get(old.image_id)
@@ -654,7 +680,7 @@ def test_replacement_that_is_overtaken_half_way_leaves_what_is_newer(
     operations.before("dynamodb.TransactWriteItems", None, overtake)
 
     with pytest.raises(StaleRevision):
-        changed(catalog, old, recognition=Recognition(tuple(some_labels(49, "New"))))
+        changed(catalog, old, recognition=Recognition(tuple(some_labels(47, "New"))))
 
     assert counts(catalog) == {"Cat": 1}
 
@@ -1042,3 +1068,542 @@ def test_scan_would_be_noticed(catalog: Catalog) -> None:
     """The hook that watches for scans sees one."""
     with pytest.raises(AssertionError, match="read by queries"):
         catalog.client.scan(TableName=catalog.table)
+
+
+# ── pages of any query ───────────────────────────────────────────────────────────────────────────
+
+
+SHOWN = [status for status in ImageStatus if status is not ImageStatus.DELETED]
+CONFIDENCES = [60, 75, 90, 99.5]
+
+
+def any_image(number: int, chance: random.Random) -> Image:
+    """An image of any status with any of four labels, uploaded within a few seconds of others."""
+    labels = chance.sample(["Cat", "Dog", "Sofa", "Tree"], chance.randrange(4))
+    return image(
+        number,
+        *(Label(name, chance.choice(CONFIDENCES)) for name in labels),
+        status=chance.choice([*ImageStatus, *[ImageStatus.COMPLETED] * 5]),
+        seconds=chance.randrange(20),
+    )
+
+
+def any_query(chance: random.Random) -> Query:
+    def moment() -> str | None:
+        return chance.choice([None, timestamp(MOMENT + timedelta(seconds=chance.randrange(20)))])
+
+    return Query(
+        limit=chance.choice([1, 2, 5, 50]),
+        status=chance.choice([None, *SHOWN]),
+        labels=tuple(chance.sample(["cat", "Dog", "SOFA", "tree"], chance.randrange(4))),
+        min_confidence=chance.choice([0, *CONFIDENCES]),
+        since=moment(),
+        until=moment(),
+    )
+
+
+def is_asked_for(one: Image, query: Query) -> bool:
+    sure = {
+        label.name.casefold()
+        for label in one.recognition.labels
+        if label.confidence >= query.min_confidence
+    }
+    return (
+        one.status in ([query.status] if query.status else SHOWN)
+        and {label.casefold() for label in query.labels} <= sure
+        and (query.since or "") <= one.original.uploaded_at <= (query.until or "9")
+    )
+
+
+def paged(either: Catalog | FakeCatalog, query: Query) -> Iterator[Page]:
+    """Every page of a query."""
+    while True:
+        page = either.browse(query)
+        yield page
+        if page.cursor is None:
+            return
+        query = replace(query, cursor=page.cursor)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pages_of_any_query_show_just_what_it_asks_for(
+    either: Catalog | FakeCatalog, seed: int
+) -> None:
+    """Every such image once, newest first, no page over its limit, whatever is asked together."""
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    saved = filled(either, [any_image(number, chance) for number in range(60)])
+    newest_first = sorted(
+        saved, key=lambda each: (each.original.uploaded_at, each.image_id), reverse=True
+    )
+    hits = 0
+    for query in (any_query(chance) for _ in range(60)):
+        pages = list(paged(either, query))
+
+        shown = [each for page in pages for each in page.images]
+        assert shown == [each for each in newest_first if is_asked_for(each, query)], query
+        assert max(len(page.images) for page in pages) <= query.limit
+        hits += len(shown)
+    assert hits > 100
+
+
+def scanned_by(operations: Operations) -> list[int]:
+    """How many entries each query from now on has looked at."""
+    scanned: list[int] = []
+    operations.change_answer(
+        "dynamodb.Query", lambda answer: scanned.append(answer["ScannedCount"])
+    )
+    return scanned
+
+
+@pytest.fixture
+def crowd(catalog: Catalog) -> list[Image]:
+    """Three hundred cats, of which the oldest one is a sure one, and a dog as well."""
+    images = [image(number, Label("Cat", 60)) for number in range(1, 300)]
+    oldest = image(0, Label("Cat", 99), Label("Dog", 99))
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(lambda each: catalog.save(each, previous=None), [oldest, *images]))
+
+
+@pytest.mark.usefixtures("crowd")
+@pytest.mark.parametrize(
+    "query",
+    [
+        Query(3),
+        Query(3, status=ImageStatus.COMPLETED),
+        Query(3, labels=("cat",)),
+        Query(3, labels=("cat",), min_confidence=50, status=ImageStatus.COMPLETED),
+        Query(3, until=timestamp(MOMENT + timedelta(seconds=200))),
+    ],
+    ids=str,
+)
+def test_full_page_is_one_query_a_shard(
+    catalog: Catalog, operations: Operations, query: Query
+) -> None:
+    """First or deep inside, it looks at an entry more a shard than it shows, and reads no other."""
+    cursor = None
+    for _ in range(3):
+        operations.clear()
+        scanned = scanned_by(operations)
+
+        page = catalog.browse(replace(query, cursor=cursor))
+
+        assert len(page.images) == 3
+        assert operations.made == ["Query"] * SHARDS + ["BatchGetItem"]
+        assert sum(scanned[:SHARDS]) <= SHARDS * 4
+        cursor = page.cursor
+
+
+@pytest.mark.usefixtures("crowd")
+@pytest.mark.parametrize(
+    "query",
+    [
+        Query(1, labels=("cat",), min_confidence=90),
+        Query(1, labels=("cat", "horse"), status=ImageStatus.FAILED),
+        Query(1, labels=("cat",), status=ImageStatus.COMPLETED, min_confidence=90),
+    ],
+    ids=str,
+)
+def test_page_is_bounded_whatever_its_filters_drop(
+    catalog: Catalog, operations: Operations, query: Query
+) -> None:
+    """It comes short rather than late, and says where to go on: all are found in the end."""
+    scanned = scanned_by(operations)
+    bound = SHARDS * (2**ROUNDS - 1) * (query.limit + 1)
+    shown: list[Image] = []
+    number = 0
+    for number, page in enumerate(paged(catalog, query), 1):  # noqa: B007 - how many there were
+        shown += page.images
+        assert sum(scanned) <= bound
+        assert len(scanned) <= SHARDS * ROUNDS
+        scanned.clear()
+
+    assert len(shown) == (query.status is not ImageStatus.FAILED)
+    assert number > 1 or query.status is ImageStatus.FAILED
+
+
+@pytest.mark.usefixtures("crowd")
+@pytest.mark.parametrize("labels", [("cat", "dog"), ("dog", "cat"), ("Horse", "Cat")])
+def test_rarest_label_is_looked_through(
+    catalog: Catalog, operations: Operations, labels: tuple[str, ...]
+) -> None:
+    """Its entries tell of the others, whichever of them is named first."""
+    scanned = scanned_by(operations)
+
+    page = catalog.browse(Query(50, labels=labels))
+
+    assert numbers(page) == ([0] if "dog" in labels else [])
+    assert sum(scanned) == len(page.images)
+
+
+def test_image_whose_record_has_changed_since_its_list_is_left_out(
+    catalog: Catalog, operations: Operations
+) -> None:
+    """Indexes lag behind records: what is in another status by now is not shown in this one."""
+    queued = catalog.save(image(0, status=ImageStatus.QUEUED), previous=None)
+    operations.before(
+        "dynamodb.BatchGetItem", lambda: changed(catalog, queued, status=ImageStatus.FAILED)
+    )
+
+    page = catalog.browse(Query(5, status=ImageStatus.QUEUED))
+
+    assert page == Page((), None)
+
+
+def test_partitions_of_a_page_are_read_side_by_side(
+    catalog: Catalog, operations: Operations
+) -> None:
+    """All of them are asked before the first has answered."""
+    together = threading.Barrier(SHARDS, timeout=10)
+
+    def wait() -> None:
+        together.wait()
+
+    operations.before("dynamodb.Query", *[wait] * SHARDS)
+
+    assert catalog.browse(Query(5)) == Page((), None)
+
+
+# ── how many images have a label ─────────────────────────────────────────────────────────────────
+
+
+def told(either: Catalog | FakeCatalog, prefix: str = "") -> list[tuple[str, int]]:
+    return [(each.name, each.images) for each in either.label_counts(prefix)]
+
+
+def test_labels_are_counted_most_frequent_first(either: Catalog | FakeCatalog) -> None:
+    """Then by name; exactly, as images come, change and go."""
+    images = filled(
+        either,
+        [image(number, Label("Cat", 90), Label("Cable Car", 90)) for number in range(6)]
+        + [image(6, Label("Boat", 90), Label("Ångström", 90))],
+    )
+    assert told(either) == [("Cable Car", 6), ("Cat", 6), ("Boat", 1), ("Ångström", 1)]
+
+    for each in images[:2]:
+        changed(either, each, recognition=Recognition((Label("Cat", 70),)))
+    changed(either, images[6], status=ImageStatus.DELETED, recognition=Recognition())
+    assert told(either) == [("Cat", 6), ("Cable Car", 4)]
+
+
+def test_labels_are_found_by_how_they_begin(either: Catalog | FakeCatalog) -> None:
+    """In whatever case; a prefix that no label has finds none."""
+    filled(either, [image(0, Label("Cat", 90), Label("Cable Car", 90), Label("Straße", 90))])
+
+    assert told(either, "CA") == [("Cable Car", 1), ("Cat", 1)]
+    assert told(either, "cat") == [("Cat", 1)]
+    assert told(either, "strass") == [("Straße", 1)]
+    assert told(either, "dog") == told(either, "cats") == []
+
+
+def test_count_of_a_busy_label_is_spread(catalog: Catalog, operations: Operations) -> None:
+    """Over more shards with each conflict over it, others not; and the sum stays exact."""
+    conflict = error_of("TransactionCanceledException", *["None"] * 3, "TransactionConflict")
+    labels = [Label("Cat", 90), Label("Dog", 90)]  # record, two entries, counts in this order
+    operations.before("dynamodb.TransactWriteItems", *[conflict] * 5)
+
+    images = [
+        changed(catalog, queued, recognition=Recognition(tuple(labels)))
+        for queued in filled(
+            catalog, [image(number, status=ImageStatus.QUEUED) for number in range(60)]
+        )
+    ]
+
+    rows = Counter(
+        item["sk"]["S"] for item in everything(catalog) if item["pk"]["S"].startswith("COUNTS#")
+    )
+    assert rows["cat"] > COUNT_SHARDS / 2
+    assert rows["dog"] == 1
+    assert told(catalog) == [("Cat", 60), ("Dog", 60)]
+
+    for each in images[:50]:
+        changed(catalog, each, recognition=Recognition((labels[1],)))
+    assert told(catalog) == [("Dog", 60), ("Cat", 10)]
+    for each in images[50:]:
+        changed(catalog, each, recognition=Recognition())
+    assert told(catalog) == [("Dog", 50)]
+
+
+# ── totals ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def rendition(size_bytes: int) -> Rendition:
+    return Rendition("small", "thumbnails/x.jpg", OutputFormat.JPEG, 64, 48, size_bytes)
+
+
+def test_empty_catalog_has_totals(catalog: Catalog) -> None:
+    """Every status but DELETED is named, even where no image has it."""
+    assert catalog.totals() == Totals(dict.fromkeys(SHOWN, 0), 0, 0)
+
+
+def test_totals_follow_the_records(either: Catalog | FakeCatalog) -> None:
+    """Images in each status; bytes of those that are completed, however often they change."""
+
+    def totals() -> tuple[list[int], int, int]:
+        now = either.totals()
+        return [now.images[status] for status in SHOWN], now.original_bytes, now.rendition_bytes
+
+    one, *_ = filled(either, [image(number, status=ImageStatus.QUEUED) for number in range(3)])
+    assert totals() == ([3, 0, 0, 0], 0, 0)
+
+    one = changed(either, one, status=ImageStatus.PROCESSING)
+    assert totals() == ([2, 1, 0, 0], 0, 0)
+
+    one = changed(either, one, status=ImageStatus.FAILED)
+    assert totals() == ([2, 0, 0, 1], 0, 0)
+
+    both = (rendition(20), rendition(3))
+    one = changed(either, one, status=ImageStatus.COMPLETED, renditions=both)
+    assert totals() == ([2, 0, 1, 0], 1, 23)
+
+    one = changed(either, one, announced=True, renditions=both[:1])
+    assert totals() == ([2, 0, 1, 0], 1, 20)
+
+    one = changed(either, one, original=replace(one.original, size_bytes=7))
+    assert totals() == ([2, 0, 1, 0], 7, 20)
+
+    one = changed(either, one, status=ImageStatus.QUEUED)
+    assert totals() == ([3, 0, 0, 0], 0, 0)
+
+    one = changed(either, one, status=ImageStatus.COMPLETED)
+    changed(either, one, status=ImageStatus.DELETED)
+    assert totals() == ([2, 0, 0, 0], 0, 0)
+
+
+def test_totals_are_exact_after_many_writers(catalog: Catalog) -> None:
+    """Whatever shards of them the threads meet at, and in whatever pages the lists come."""
+
+    def life_of(number: int) -> None:
+        one = catalog.save(image(number, status=ImageStatus.QUEUED), previous=None)
+        one = changed(catalog, one, status=ImageStatus.COMPLETED, renditions=(rendition(10),))
+        if number % 4 == 0:
+            one = changed(catalog, one, status=ImageStatus.FAILED, renditions=())
+        elif number % 4 == 1:
+            changed(catalog, one, status=ImageStatus.QUEUED)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(life_of, range(40)))
+
+    assert catalog.totals() == Totals(dict(zip(SHOWN, (10, 0, 20, 10), strict=True)), 20, 200)
+
+
+def test_lists_are_counted_in_pages(catalog: Catalog, operations: Operations) -> None:
+    """More than one answer of DynamoDB counts."""
+    filled(catalog, [image(number, status=ImageStatus.QUEUED) for number in range(30)])
+    operations.add_parameters("dynamodb.Query", Limit=2)
+
+    assert catalog.totals().images[ImageStatus.QUEUED] == 30
+
+
+def test_write_that_moves_no_total_is_no_transaction(
+    catalog: Catalog, operations: Operations
+) -> None:
+    """What waits is counted in its list, so that only the end of an image costs twice."""
+    one = catalog.save(image(0, status=ImageStatus.QUEUED), previous=None)
+    one = changed(catalog, one, status=ImageStatus.PROCESSING)
+    assert operations.made == ["PutItem"] * 2
+
+    one = changed(catalog, one, status=ImageStatus.COMPLETED)
+    changed(catalog, one, announced=True)
+    assert operations.made == [*["PutItem"] * 2, "TransactWriteItems", "PutItem"]
+
+
+# ── what looks alike ─────────────────────────────────────────────────────────────────────────────
+
+
+def hashed(number: int, phash: str, **members: Any) -> Image:
+    return image(number, fingerprint=Fingerprint(phash, "", ()), **members)
+
+
+def flipped(phash: str, bits: Iterable[int]) -> str:
+    number = int(phash, 16)
+    for bit in bits:
+        number ^= 1 << bit
+    return f"{number:016x}"
+
+
+def alike(
+    either: Catalog | FakeCatalog, phash: str, max_distance: int, limit: int = 1000
+) -> dict[int, list[int]]:
+    """Numbers of the images found, by distance."""
+    found: dict[int, list[int]] = {}
+    for one, distance in either.similar(phash, max_distance, limit):
+        found.setdefault(distance, []).append(int(one.original.key[8:-4]))
+    return {distance: sorted(images) for distance, images in found.items()}
+
+
+PHASH = "0f1e2d3c4b5a6978"
+
+
+def test_all_that_look_alike_are_found(catalog: Catalog) -> None:
+    """Every image within each distance up to the most, whichever bits differ, and none beyond."""
+    chance = random.Random(1)  # noqa: S311 - no secret
+    distances = [number % (MAX_DISTANCE + 2) for number in range(120)]
+    hashes = [flipped(PHASH, chance.sample(range(64), distance)) for distance in distances]
+    # Where they lie as far apart as they can: two bits of each band but one.
+    hashes += [flipped(PHASH, [0, 1, 16, 17, 32, 33, bit]) for bit in range(48, 64)]
+    distances += [7] * 16
+    filled(catalog, [hashed(number, phash) for number, phash in enumerate(hashes)])
+
+    for most in range(MAX_DISTANCE + 1):
+        expected = {
+            distance: [number for number, each in enumerate(distances) if each == distance]
+            for distance in range(most + 1)
+        }
+        assert alike(catalog, PHASH, most) == expected
+
+
+def test_nearest_come_first(either: Catalog | FakeCatalog) -> None:
+    """As many as are asked for; by id where they are as near."""
+    bits = [[], [1], [2], [1, 2, 3], [40, 41, 42, 43, 44]]
+    filled(either, [hashed(number, flipped(PHASH, each)) for number, each in enumerate(bits)])
+
+    found = either.similar(PHASH, 7, 4)
+
+    assert [distance for _, distance in found] == [0, 1, 1, 3]
+    assert found[1][0].image_id < found[2][0].image_id
+    assert alike(either, PHASH, 0) == {0: [0]}
+    assert alike(either, PHASH, 3, limit=1) == {0: [0]}
+
+
+def test_only_what_is_shown_is_compared(either: Catalog | FakeCatalog) -> None:
+    """No image that failed or is deleted, and none without a hash; a new hash replaces the old."""
+    filled(
+        either,
+        [
+            image(0),
+            hashed(1, PHASH, status=ImageStatus.FAILED),
+            hashed(2, PHASH, status=ImageStatus.DELETED),
+        ],
+    )
+    three, four, five = filled(either, [hashed(number, PHASH) for number in (3, 4, 5)])
+    changed(either, three, fingerprint=Fingerprint(flipped(PHASH, range(20)), "", ()))
+    changed(either, four, status=ImageStatus.DELETED)
+    assert alike(either, PHASH, 7) == {0: [5]}
+
+    changed(either, five, status=ImageStatus.FAILED)
+    assert alike(either, PHASH, 7) == {}
+
+
+def test_hashes_leave_nothing_behind(catalog: Catalog) -> None:
+    """Four entries an image while it can be found, none before and after."""
+
+    def bands() -> int:
+        return sum(item["pk"]["S"].startswith("PHASH#") for item in everything(catalog))
+
+    one = catalog.save(image(0, status=ImageStatus.QUEUED), previous=None)
+    assert bands() == 0
+    one = changed(
+        catalog, one, status=ImageStatus.COMPLETED, fingerprint=Fingerprint(PHASH, "", ())
+    )
+    assert bands() == BANDS
+    one = changed(catalog, one, fingerprint=Fingerprint(flipped(PHASH, [0]), "", ()))
+    assert bands() == BANDS
+    one = changed(catalog, one, status=ImageStatus.QUEUED)
+    assert bands() == BANDS, "it keeps what it had while it is processed again"
+    changed(catalog, one, status=ImageStatus.DELETED)
+    assert bands() == 0
+
+
+@pytest.mark.parametrize(
+    ("max_distance", "queries"),
+    [(0, 2), (1, 3), (2, 4), (3, 5), (4, 52), (5, 52), (6, 69), (7, 69)],
+)
+def test_search_asks_no_more_than_the_distance_needs(
+    catalog: Catalog, operations: Operations, max_distance: int, queries: int
+) -> None:
+    """A band more for every bit, and from four bits on what is a bit off in each."""
+    assert catalog.similar(PHASH, max_distance, 10) == []
+
+    assert operations.made == ["Query"] * queries
+
+
+def test_search_is_bounded_where_many_look_the_same(
+    catalog: Catalog, operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads so many a band and no more; those that are the very same are among them."""
+    monkeypatch.setattr("chalicelib.aws.catalog.PROBED", 5)
+    blank = "0" * 16
+    filled(catalog, [hashed(number, blank) for number in range(20)])
+    filled(catalog, [hashed(20, "000000000000ffff"), hashed(21, "000000000000ffff")])
+    scanned = scanned_by(operations)
+
+    assert len(alike(catalog, blank, 3)[0]) >= 5
+    assert max(scanned) == 5
+    assert alike(catalog, "000000000000ffff", 0) == {0: [20, 21]}
+
+
+# ── requests that come twice ─────────────────────────────────────────────────────────────────────
+
+
+def test_request_is_new_once(either: Catalog | FakeCatalog) -> None:
+    """It leads to nothing until it is done, and then to the same image however often it comes."""
+    assert either.claim("request", "asks this") is None
+    assert either.claim("request", "asks this") is None
+
+    either.fulfil("request", "an image")
+
+    assert either.claim("request", "asks this") == "an image"
+    assert either.claim("another", "asks this") is None
+
+
+def test_request_that_asks_for_something_else_is_refused(either: Catalog | FakeCatalog) -> None:
+    """Before and after the first one is done."""
+    either.claim("request", "asks this")
+    with pytest.raises(IdempotencyKeyReused):
+        either.claim("request", "asks that")
+
+    either.fulfil("request", "an image")
+    with pytest.raises(IdempotencyKeyReused):
+        either.claim("request", "asks that")
+
+
+def test_request_is_forgotten_after_a_day(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DynamoDB deletes it some time after; until then it is as if it were not there."""
+    now = time.time()
+    catalog.claim("request", "asks this")
+    catalog.fulfil("request", "an image")
+    [claim] = everything(catalog)
+    assert int(claim["expires_at"]["N"]) == pytest.approx(now + 24 * 3600, abs=60)
+
+    monkeypatch.setattr("chalicelib.aws.catalog.time.time", lambda: now + 23 * 3600)
+    assert catalog.claim("request", "asks this") == "an image"
+    monkeypatch.setattr("chalicelib.aws.catalog.time.time", lambda: now + 25 * 3600)
+    assert catalog.claim("request", "asks that") is None
+    assert catalog.claim("request", "asks that") is None
+
+
+def test_request_whose_claim_is_gone_is_let_be(catalog: Catalog) -> None:
+    """Nothing is left behind that no request could be told from."""
+    catalog.fulfil("request", "an image")
+
+    assert everything(catalog) == []
+
+
+def test_trouble_with_requests_goes_through_as_it_is(
+    catalog: Catalog, operations: Operations
+) -> None:
+    """It says nothing of the request."""
+    for operation in ("PutItem", "UpdateItem"):
+        operations.before(f"dynamodb.{operation}", error_of("AccessDeniedException"))
+
+    with pytest.raises(ClientError, match="AccessDenied"):
+        catalog.claim("request", "asks this")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        catalog.fulfil("request", "an image")
+
+
+def test_of_claims_at_once_one_asks_first(catalog: Catalog) -> None:
+    """Threads that ask for different things under one key: one of them is let in."""
+    start = threading.Barrier(6, timeout=10)
+
+    def claim(number: int) -> bool:
+        start.wait()
+        try:
+            return catalog.claim("request", f"asks {number}") is None
+        except IdempotencyKeyReused:
+            return False
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(claim, range(6))) == 1
