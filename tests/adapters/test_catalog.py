@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib.aws.catalog import BUSY_ATTEMPTS, MAX_DISTANCE, ROUNDS, Catalog
+from chalicelib.aws.catalog import BUSY_ATTEMPTS, MAX_DISTANCE, Catalog
 from chalicelib.aws.layout import BANDS, COUNT_SHARDS, SHARDS, TOMBSTONE_TTL
 from chalicelib.errors import IdempotencyKeyReused, InvalidRequest, NotNow, StaleRevision, Throttled
 from chalicelib.messages import timestamp
@@ -1093,7 +1093,7 @@ def any_query(chance: random.Random) -> Query:
         return chance.choice([None, timestamp(MOMENT + timedelta(seconds=chance.randrange(20)))])
 
     return Query(
-        limit=chance.choice([1, 2, 5, 50]),
+        limit=chance.choice([2, 5, 50]),
         status=chance.choice([None, *SHOWN]),
         labels=tuple(chance.sample(["cat", "Dog", "SOFA", "tree"], chance.randrange(4))),
         min_confidence=chance.choice([0, *CONFIDENCES]),
@@ -1125,7 +1125,7 @@ def paged(either: Catalog | FakeCatalog, query: Query) -> Iterator[Page]:
         query = replace(query, cursor=page.cursor)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_pages_of_any_query_show_just_what_it_asks_for(
     either: Catalog | FakeCatalog, seed: int
 ) -> None:
@@ -1136,14 +1136,14 @@ def test_pages_of_any_query_show_just_what_it_asks_for(
         saved, key=lambda each: (each.original.uploaded_at, each.image_id), reverse=True
     )
     hits = 0
-    for query in (any_query(chance) for _ in range(60)):
+    for query in (any_query(chance) for _ in range(40)):
         pages = list(paged(either, query))
 
         shown = [each for page in pages for each in page.images]
         assert shown == [each for each in newest_first if is_asked_for(each, query)], query
         assert max(len(page.images) for page in pages) <= query.limit
         hits += len(shown)
-    assert hits > 100
+    assert hits > 50
 
 
 def scanned_by(operations: Operations) -> list[int]:
@@ -1157,8 +1157,8 @@ def scanned_by(operations: Operations) -> list[int]:
 
 @pytest.fixture
 def crowd(catalog: Catalog) -> list[Image]:
-    """Three hundred cats, of which the oldest one is a sure one, and a dog as well."""
-    images = [image(number, Label("Cat", 60)) for number in range(1, 300)]
+    """Eighty cats, of which the oldest one is a sure one, and a dog as well."""
+    images = [image(number, Label("Cat", 60)) for number in range(1, 80)]
     oldest = image(0, Label("Cat", 99), Label("Dog", 99))
     with ThreadPoolExecutor(8) as pool:
         return list(pool.map(lambda each: catalog.save(each, previous=None), [oldest, *images]))
@@ -1172,7 +1172,7 @@ def crowd(catalog: Catalog) -> list[Image]:
         Query(3, status=ImageStatus.COMPLETED),
         Query(3, labels=("cat",)),
         Query(3, labels=("cat",), min_confidence=50, status=ImageStatus.COMPLETED),
-        Query(3, until=timestamp(MOMENT + timedelta(seconds=200))),
+        Query(3, until=timestamp(MOMENT + timedelta(seconds=50))),
     ],
     ids=str,
 )
@@ -1204,17 +1204,18 @@ def test_full_page_is_one_query_a_shard(
     ids=str,
 )
 def test_page_is_bounded_whatever_its_filters_drop(
-    catalog: Catalog, operations: Operations, query: Query
+    catalog: Catalog, operations: Operations, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It comes short rather than late, and says where to go on: all are found in the end."""
+    monkeypatch.setattr("chalicelib.aws.catalog.ROUNDS", 2)
     scanned = scanned_by(operations)
-    bound = SHARDS * (2**ROUNDS - 1) * (query.limit + 1)
+    bound = SHARDS * (1 + 2) * (query.limit + 1)
     shown: list[Image] = []
     number = 0
     for number, page in enumerate(paged(catalog, query), 1):  # noqa: B007 - how many there were
         shown += page.images
         assert sum(scanned) <= bound
-        assert len(scanned) <= SHARDS * ROUNDS
+        assert len(scanned) <= SHARDS * 2
         scanned.clear()
 
     assert len(shown) == (query.status is not ImageStatus.FAILED)
