@@ -50,7 +50,7 @@ ERRORS: Mapping["GatewayResponseTypeType", GatewayError] = {
         HTTPStatus.UNAUTHORIZED,
         "Sign-in required",
         "sign_in_required",
-        "Send an ID token of this API's users that has not expired, as Authorization: Bearer <token>.",
+        "Send the ID token of a user, which has not expired, as Authorization: Bearer <token>.",
     ),
     "EXPIRED_TOKEN": GatewayError(
         HTTPStatus.UNAUTHORIZED,

@@ -8,7 +8,9 @@
 - It knows no condition keys of Lambda's, and names a rule of the default bus as one of another.
 - Its API Gateway imports OpenAPI documents for CloudFormation alone, while Chalice calls
   ImportRestApi for a first deployment and PutRestApi for each further one.
-- It puts an API into a usage plan, and out of one, as if the plan had but one.
+- Cognito lets anybody sign up where administrators alone invite users, and who was invited choose
+  any password.
+- API Gateway puts an API into a usage plan, and out of one, as if the plan had but one.
 - Loopback is plain HTTP, which the policies of AWS's buckets and queues refuse: here it counts as
   TLS.
 
@@ -25,13 +27,15 @@ from typing import Any
 
 from ministack.app import main
 from ministack.core import iam_actions, iam_evaluator
-from ministack.services import apigateway_v1
+from ministack.services import apigateway_v1, cognito
 
 Answer = tuple[int, Mapping[str, str], bytes]
 
 operation_action = iam_actions.extract_iam_action
 resource_arn = iam_actions.extract_resource_arn
 handle_request = apigateway_v1.handle_request
+sign_up = cognito._sign_up  # noqa: SLF001
+respond = cognito._respond_to_auth_challenge  # noqa: SLF001
 evaluate = iam_evaluator.evaluate
 enforce = iam_evaluator.enforce
 condition_key = iam_evaluator._resolve_condition_key  # noqa: SLF001
@@ -125,6 +129,24 @@ def _described(api_id: str, status: int) -> Answer:
     return status, headers, body
 
 
+# ── Cognito ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def sign_up_unless_invited(request: Mapping[str, Any]) -> Any:
+    _, pool, _ = cognito._find_pool_by_client_id(request["ClientId"])  # noqa: SLF001
+    if pool and pool["AdminCreateUserConfig"]["AllowAdminCreateUserOnly"]:
+        error = ("NotAuthorizedException", "SignUp is not permitted for this user pool", 400)
+        return cognito.error_response_json(*error)
+    return sign_up(request)
+
+
+def respond_with_good_password(request: Mapping[str, Any]) -> Any:
+    _, pool, _ = cognito._find_pool_by_client_id(request["ClientId"])  # noqa: SLF001
+    password = request["ChallengeResponses"].get("NEW_PASSWORD")
+    problem = pool and password and cognito._validate_password(pool, password)  # noqa: SLF001
+    return problem or respond(request)
+
+
 # ── IAM ──────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -157,6 +179,8 @@ if __name__ == "__main__":
     iam_actions.extract_iam_action = iam_action
     iam_actions.extract_resource_arn = iam_resource
     apigateway_v1.handle_request = handle_api_request
+    cognito._sign_up = sign_up_unless_invited  # noqa: SLF001
+    cognito._respond_to_auth_challenge = respond_with_good_password  # noqa: SLF001
     iam_evaluator._resolve_condition_key = resolve_condition_key  # noqa: SLF001
     if "CALLS_LOG" in os.environ:
         iam_evaluator.evaluate = evaluate_and_remember
