@@ -1,13 +1,15 @@
-"""The page in Debian's Chromium, on the running local cloud."""
+"""The page in Debian's Chromium, on the running local cloud or with an API in memory."""
 
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from localcloud.cloud import LocalCloud
+from tests.browser.fake_api import API, FakeApi
 
 CHROMIUM = shutil.which("chromium")
 TIMEOUT_MS = 20_000
@@ -35,8 +37,8 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def open_page(browser: Browser, cloud: LocalCloud) -> Iterator[Callable[..., Page]]:
-    """Opens the page, at a fragment if given. Errors of its scripts and policy fail the test."""
+def new_context(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
+    """Makes contexts in which an error of the page's scripts or policy fails the test."""
     complaints: list[str] = []
     contexts = []
 
@@ -45,22 +47,61 @@ def open_page(browser: Browser, cloud: LocalCloud) -> Iterator[Callable[..., Pag
         if message.type in {"error", "warning"} and "Failed to load resource" not in message.text:
             complaints.append(message.text)
 
-    def open_page(fragment: str = "", **options: Any) -> Page:
+    def new_context(**options: Any) -> BrowserContext:
         context = browser.new_context(**options)
         contexts.append(context)
         context.set_default_timeout(TIMEOUT_MS)
-        page = context.new_page()
-        page.on("console", listen)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(f"{cloud.api_url}/{fragment}")
-        return page
+        context.on("console", listen)
+        context.on("weberror", lambda error: complaints.append(str(error.error)))
+        return context
 
-    yield open_page
+    yield new_context
     for context in contexts:
         context.close()
     assert complaints == []
 
 
 @pytest.fixture
+def open_page(
+    new_context: Callable[..., BrowserContext], cloud: LocalCloud
+) -> Callable[..., Page]:
+    """Opens the page on the local cloud, at a fragment if given."""
+
+    def open_page(fragment: str = "", **options: Any) -> Page:
+        page = new_context(**options).new_page()
+        page.goto(f"{cloud.api_url}/{fragment}")
+        return page
+
+    return open_page
+
+
+@pytest.fixture
 def page(open_page: Callable[..., Page]) -> Page:
     return open_page()
+
+
+@pytest.fixture
+def api() -> FakeApi:
+    """An API in memory, for what takes no cloud to be shown."""
+    return FakeApi()
+
+
+@pytest.fixture
+def open_fake(new_context: Callable[..., BrowserContext], api: FakeApi) -> Callable[..., Page]:
+    """Opens a page whose API is ``api``; ``path`` may have a fragment."""
+
+    def open_fake(path: str = "", **options: Any) -> Page:
+        context = new_context(**options)
+        api.install(context)
+        page = context.new_page()
+        page.goto(f"{API}/{path}")
+        return page
+
+    return open_fake
+
+
+def objections(page: Page) -> str:
+    """What axe-core objects to on the page as it is now."""
+    page.wait_for_timeout(400)  # what fades in has less contrast while it does
+    results = Axe().run(page)
+    return results.generate_report() if results.violations_count else ""

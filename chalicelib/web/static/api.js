@@ -1,11 +1,23 @@
 /** The REST API. Its root is found beside this file, so any stage or base path will do. */
 
+import { session } from "./session.js";
+
 const ROOT = new URL("../", import.meta.url);
 
 const SILENT = "The API does not answer. Check the connection, or whether it is running.";
+const S3_SILENT = "The connection to S3 broke off. Nothing is lost: try again.";
 
-/** Types that API Gateway hands over as bytes; anything else is sent as a nameless stream. */
-const BINARY = /^image\/(avif|bmp|gif|heic|heif|jpeg|png|tiff|webp)$/;
+/** What S3 refuses an upload with (AWS, S3 API reference, "Error responses"), for people. */
+const REFUSALS = {
+  EntityTooLarge: ({ max_bytes: most }) =>
+    `The file is over the limit of ${most.toLocaleString()} bytes.`,
+  EntityTooSmall: () => "The file is empty.",
+  ExpiredToken: () => "The permission to upload has run out. Try again for a new one.",
+  AccessDenied: () => "S3 refused the file: the permission to upload has run out, or is not given.",
+};
+
+/** Types that the API lets through; anything else is sent as a nameless stream. */
+const PICTURE = /^image\/(avif|bmp|gif|heic|heif|jpeg|png|tiff|webp)$/;
 
 /** What the API said no with. Its `message` is for people, its `code` for programs. */
 export class ApiError extends Error {
@@ -22,60 +34,112 @@ export class ApiError extends Error {
   }
 }
 
-/** A page of images, newest first: `{ images, cursor }`. */
-export function list({ status, labels = [], cursor, limit }) {
-  const query = new URLSearchParams();
-  for (const [name, value] of Object.entries({ status, cursor, limit }))
-    if (value) query.set(name, value);
-  for (const label of labels) query.append("label", label);
-  return call("GET", `images?${query}`);
-}
+/** A page of images, newest first: `{ images, cursor }`. It may hold none and yet not be the last. */
+export const list = ({ labels = [], ...others }) =>
+  call("GET", `images?${query({ ...others, label: labels })}`);
 
-export const show = (id) => call("GET", `images/${encodeURIComponent(id)}`);
+export const show = (id) => call("GET", imagePath(id));
 
-export const status = (id) => call("GET", `images/${encodeURIComponent(id)}/status`);
+export const showByName = (name) =>
+  call("GET", `images/uploads/${encodeURIComponent(name)}/status`);
 
-export const remove = (id) => call("DELETE", `images/${encodeURIComponent(id)}`);
+export const status = (id) => call("GET", imagePath(id, "/status"));
 
-export const ingest = ({ url, name }, signal) =>
-  call("POST", "images", { body: JSON.stringify({ url, ...(name && { name }) }), signal });
+export const similar = (id, limit) => call("GET", imagePath(id, `/similar?${query({ limit })}`));
 
-/** Upload a file as it is. XMLHttpRequest, since fetch tells no progress of an upload. */
-export function upload({ file, name }, signal, onProgress) {
+export const remove = (id) => call("DELETE", imagePath(id));
+
+export const reprocess = (id) => call("POST", imagePath(id, "/reprocess"));
+
+/** Labels of the whole catalog, most frequent first: `{ labels: [{ name, images }], total }`. */
+export const labels = ({ prefix, limit }) => call("GET", `labels?${query({ prefix, limit })}`);
+
+export const stats = () => call("GET", "stats");
+
+/** Have the API fetch a picture. With the same key again it is the same image, and not another. */
+export const ingest = ({ url, name }, idempotencyKey, signal) =>
+  call("POST", "images", {
+    body: { url, ...(name && { name }) },
+    headers: { "Idempotency-Key": idempotencyKey },
+    signal,
+  });
+
+/** Ask for the permission to upload a file straight to S3; `upload` takes it. */
+export const permit = ({ file, name }, signal) =>
+  call("POST", "uploads", {
+    body: {
+      name,
+      content_type: PICTURE.test(file.type) ? file.type : "application/octet-stream",
+      size_bytes: file.size,
+    },
+    signal,
+  });
+
+/** Upload by presigned POST. XMLHttpRequest, since fetch tells no progress of an upload. */
+export function upload(file, { url, fields, max_bytes }, signal, onProgress) {
+  const form = new FormData();
+  for (const [name, value] of Object.entries(fields)) form.append(name, value);
+  form.append("file", file); // S3 ignores what comes after it
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open("POST", new URL(`images?${new URLSearchParams({ name })}`, ROOT));
-    request.setRequestHeader("Accept", "application/json");
-    request.setRequestHeader("Content-Type", contentType(file));
+    request.open("POST", url);
     request.upload.addEventListener("progress", ({ loaded, total }) => onProgress(loaded / total));
-    request.addEventListener("load", () => settle(request, resolve, reject));
-    request.addEventListener("error", () => reject(new ApiError(SILENT)));
+    request.addEventListener("load", () => {
+      if (request.status >= 200 && request.status < 300) resolve();
+      else reject(refusal(request, max_bytes));
+    });
+    request.addEventListener("error", () => reject(new ApiError(S3_SILENT)));
     request.addEventListener("abort", () => reject(signal.reason));
     signal.addEventListener("abort", () => request.abort());
-    request.send(file);
+    request.send(form);
   });
 }
 
-const contentType = (file) => (BINARY.test(file.type) ? file.type : "application/octet-stream");
-
-function settle(request, resolve, reject) {
-  const said = parsed(request.responseText);
-  if (request.status >= 200 && request.status < 300 && said) resolve(said);
-  else reject(failure(request.status, said));
+/** S3 says no in XML. Read by pattern: a parser would be asked to trust it. */
+function refusal({ status, responseText }, max_bytes) {
+  const said = (tag) => new RegExp(`<${tag}>([^<]*)</${tag}>`).exec(responseText)?.[1];
+  const code = said("Code");
+  const message =
+    REFUSALS[code]?.({ max_bytes }) ?? `S3 refused the file: ${said("Message") ?? status}`;
+  return new ApiError(message, { status, code });
 }
 
-async function call(method, path, { body, signal } = {}) {
-  const headers = {
-    Accept: "application/json",
-    ...(body && { "Content-Type": "application/json" }),
-  };
-  const options = { method, headers, body, signal, cache: "no-store" };
-  const answer = await fetch(new URL(path, ROOT), options).catch((error) => {
-    throw signal?.aborted ? error : new ApiError(SILENT);
+const imagePath = (id, rest = "") => `images/${encodeURIComponent(id)}${rest}`;
+
+/** `{ label: ["Cat", "Dog"], limit: 5, status: undefined }` → `label=Cat&label=Dog&limit=5` */
+function query(parameters) {
+  const pairs = Object.entries(parameters).flatMap(([name, values]) =>
+    [values].flat().map((value) => [name, value]),
+  );
+  return new URLSearchParams(pairs.filter(([, value]) => value));
+}
+
+/** Asks as whoever has signed in, and waits while nobody has. */
+async function call(method, path, { body, headers, signal } = {}) {
+  const credentials = await session.headers();
+  const { status, ok, said } = await ask(method, path, {
+    body: body && JSON.stringify(body),
+    headers: {
+      Accept: "application/json",
+      ...(body && { "Content-Type": "application/json" }),
+      ...headers,
+      ...credentials,
+    },
+    signal,
+  });
+  if (ok && said) return said;
+  const error = failure(status, said);
+  if (await session.renew(error, credentials)) return call(method, path, { body, headers, signal });
+  throw error;
+}
+
+async function ask(method, path, options) {
+  const request = { method, cache: "no-store", ...options };
+  const answer = await fetch(new URL(path, ROOT), request).catch((error) => {
+    throw options.signal?.aborted ? error : new ApiError(SILENT);
   });
   const said = parsed(await answer.text().catch(() => ""));
-  if (!answer.ok || !said) throw failure(answer.status, said);
-  return said;
+  return { status: answer.status, ok: answer.ok, said };
 }
 
 function parsed(text) {

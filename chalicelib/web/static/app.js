@@ -8,10 +8,13 @@ import { Detail } from "./detail.js";
 import { confirmDeletion, urlDialog } from "./dialogs.js";
 import { $ } from "./dom.js";
 import { onDrop } from "./drop.js";
-import { Filters, toggle } from "./filters.js";
+import { Filters, period, toggle } from "./filters.js";
 import { fileName, reasonOf } from "./format.js";
 import { Gallery, summary } from "./gallery.js";
-import { SHOWN, goToImage, leaveImage, onRoute, route } from "./route.js";
+import { Overview } from "./overview.js";
+import { filterOf, goToImage, leaveImage, onRoute, route } from "./route.js";
+import { Search } from "./search.js";
+import { session } from "./session.js";
 import { Uploads } from "./uploads.js";
 import { Watch } from "./watch.js";
 
@@ -20,16 +23,19 @@ const CALM_MS = { first: 3000, growth: 1.5, longest: 60_000 };
 
 const collection = new Collection();
 const watch = new Watch();
-const uploads = new Uploads({ open: goToImage });
-const banner = new Banner(() => retry());
-const filters = new Filters(collection);
+const overview = new Overview();
+const uploads = new Uploads({ open: goToImage, retry: (image) => reprocess(image) });
+const banner = new Banner(() => reconnect());
+const filters = new Filters(overview);
 const gallery = new Gallery(collection, {
   open: goToImage,
+  retry: (image) => reprocess(image),
   previewOf: (id) => uploads.previewOf(id),
 });
 const detail = new Detail(collection, {
   search: (label) => toggle(label, true),
   remove: (image) => remove(image),
+  retry: (image) => reprocess(image),
   closed: (id) => gallery.focus(id) || $("#statuses :checked").focus(),
   failed: (error) => banner.show(error),
 });
@@ -38,9 +44,10 @@ const detail = new Detail(collection, {
 
 let asked = null;
 
-function apply({ show, labels, image }) {
-  filters.show({ show, labels });
-  const filter = { statuses: labels.length ? [] : SHOWN[show], labels };
+function apply(wanted) {
+  const { image } = wanted;
+  const filter = filterOf(wanted);
+  filters.show(wanted);
   if (JSON.stringify(filter) !== asked) {
     asked = JSON.stringify(filter);
     if (!image) scrollTo(0, 0);
@@ -66,28 +73,29 @@ collection.addEventListener("state", () => {
 collection.addEventListener("change", describe);
 
 function describe() {
-  const { images, loading, error } = collection;
-  const isEmpty = !images.length && !loading && !error;
-  const { show, labels } = route();
-  const isFiltered = show !== "all" || labels.length > 0;
+  const { images, loading, error, complete } = collection;
+  const isEmpty = !images.length && complete && !loading && !error;
+  const { show, labels, from, to } = route();
+  const isFiltered = Boolean(show !== "all" || labels.length || from || to);
   $("#welcome").hidden = !isEmpty || isFiltered;
   $("#nothing").hidden = !isEmpty || !isFiltered;
-  $("#footer").hidden = !images.length;
-  $("#footer").textContent = loading ? "Loading …" : summary(collection);
+  $("#summary").textContent = loading ? "Loading …" : images.length ? summary(collection) : "";
   $("main").setAttribute("aria-busy", String(loading));
-  describeNothing(show, labels);
+  describeNothing(show, labels, from || to ? period(from, to) : "");
 }
 
 const EMPTY = {
-  all: "",
+  all: "No images",
   completed: "No completed images",
   progress: "Nothing in progress",
   failed: "No failures",
 };
 
-function describeNothing(show, labels) {
+function describeNothing(show, labels, when) {
   const named = labels.map((label) => `“${label}”`).join(" and ");
-  $("#nothing-title").textContent = named ? `No image with ${named}` : EMPTY[show];
+  $("#nothing-title").textContent = [EMPTY[show], named && `with ${named}`, when]
+    .filter(Boolean)
+    .join(" ");
   $("#nothing-text").textContent = named
     ? "Completed images have labels, as Rekognition names them in English."
     : "New images appear here by themselves.";
@@ -105,7 +113,8 @@ function fillScreen() {
   if (isNear && asked && !collection.error) collection.more();
 }
 
-function retry() {
+function reconnect() {
+  overview.refresh();
   watch.wake();
   if (collection.error) collection.more();
   else refresh();
@@ -122,6 +131,7 @@ async function refresh() {
     const news = await collection.refresh().catch((error) => error);
     if (news instanceof Error) banner.show(news);
     else banner.hide();
+    if (news === true) overview.outdate();
     calm = news === true ? CALM_MS.first : Math.min(calm * CALM_MS.growth, CALM_MS.longest);
   }
   calmTimer = setTimeout(refresh, calm);
@@ -139,11 +149,9 @@ document.addEventListener("visibilitychange", stir);
 
 // ── uploads and what becomes of them ─────────────────────────────────────────────────────────────
 
-uploads.addEventListener("sent", async ({ detail: id }) => {
-  watch.add(id);
-  const image = await api.show(id).catch(() => null);
-  if (image) follow(image);
-});
+uploads.addEventListener("sent", ({ detail: { imageId } }) =>
+  watch.add(imageId, { isAwaited: true }),
+);
 
 uploads.addEventListener("preview", () => gallery.arrange());
 
@@ -155,16 +163,19 @@ uploads.addEventListener("over", ({ detail: upload }) => {
 
 watch.addEventListener("status", async ({ detail: status }) => {
   const known = collection.get(status.image_id);
-  if (isInProgress(status)) {
-    uploads.follow(status);
-    if (known && known.status !== status.status) collection.put({ ...known, ...status });
-    return;
-  }
-  const image = await api.show(status.image_id).catch(() => null);
+  if (isInProgress(status)) uploads.follow(status);
+  if (known?.status === status.status) return;
+  overview.outdate();
+  const isKnown = known && isInProgress(status);
+  const image = isKnown
+    ? { ...known, ...status }
+    : await api.show(status.image_id).catch(() => null);
   if (image) follow(image);
 });
 
 watch.addEventListener("gone", ({ detail: id }) => forget(id));
+
+watch.addEventListener("lost", ({ detail: id }) => uploads.lose(id));
 
 function follow(image) {
   if (isInProgress(image)) watch.add(image.image_id);
@@ -181,8 +192,9 @@ async function remove(image) {
   const { image_id: id } = image;
   const isGone = await confirmDeletion(image, removeOnce);
   if (!isGone) return;
-  const next = collection.neighbour(id, 1) ?? collection.neighbour(id, -1);
+  const next = collection.neighbour(image, 1) ?? collection.neighbour(image, -1);
   forget(id);
+  overview.outdate();
   announce(`${fileName(image)} deleted.`);
   if (next) goToImage(next.image_id);
   else leaveImage();
@@ -193,6 +205,30 @@ const removeOnce = ({ image_id: id }) =>
   api.remove(id).catch((error) => {
     if (error.status !== 404) throw error;
   });
+
+/** Process an image again; its way is followed like that of a new one. */
+async function reprocess({ image_id: id, key }) {
+  try {
+    const status = await api.reprocess(id);
+    announce(`${fileName({ key })} is processed again.`);
+    uploads.reopen(status);
+    follow(await api.show(id));
+    overview.outdate();
+  } catch (error) {
+    if (error.status === 404) forget(id);
+    banner.show(error);
+  }
+}
+
+// ── searching ────────────────────────────────────────────────────────────────────────────────────
+
+new Search({ label: (name) => toggle(name, true), file: (name) => openFile(name) });
+
+async function openFile(name) {
+  const image = await api.showByName(name).catch((error) => error);
+  if (image instanceof Error) banner.show(image);
+  else goToImage(image.image_id);
+}
 
 // ── ways in ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -217,4 +253,13 @@ function send(files) {
 $("#curl").textContent =
   `curl --data-binary @cat.jpg '${new URL("images?name=cat.jpg", location.href.split("#")[0])}'`;
 
+// ── leaving ──────────────────────────────────────────────────────────────────────────────────────
+
+$("#sign-out").hidden = !session.leave;
+$("#sign-out").addEventListener("click", async () => {
+  await session.leave();
+  location.replace(location.pathname); // and nothing that was shown is left
+});
+
 apply(route());
+overview.refresh();

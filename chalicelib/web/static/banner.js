@@ -44,5 +44,5 @@ function titleOf(error) {
   if (error.status === 0) return "The API does not answer.";
   if (error.status === 401 || error.status === 403) return "Not allowed.";
   if (error.status >= 400 && error.status < 500) return "That did not work.";
-  return "The images cannot be loaded.";
+  return "The API has a problem.";
 }

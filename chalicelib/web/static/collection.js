@@ -2,7 +2,9 @@
 
 import * as api from "./api.js";
 
-const PAGE = 60;
+/** The first page comes soon, further ones are as large as the API gives them. */
+const FIRST_PAGE = 60;
+const PAGE = 100;
 const FRESH_PAGE = 24;
 
 /** Links to renditions work for an hour; until then a picture keeps its first one. */
@@ -30,7 +32,10 @@ export class Collection extends EventTarget {
     return this.#sources.every((source) => source.done);
   }
 
-  /** Start over with another filter: statuses (none: all), or labels that an image must all have. */
+  /**
+   * Start over with another filter: statuses (none: all), labels that an image must all have, and
+   * the times (ISO 8601, UTC) from and to which it was uploaded.
+   */
   ask(filter) {
     this.filter = filter;
     this.#turn += 1;
@@ -45,26 +50,32 @@ export class Collection extends EventTarget {
     return this.#byId.get(id);
   }
 
-  neighbour(id, step) {
-    return this.images[this.images.findIndex((image) => image.image_id === id) + step];
+  /** The image `step` places after this one, or after the place it would have in the list. */
+  neighbour(image, step) {
+    const at = this.#placeOf(image);
+    const isListed = this.images[at]?.image_id === image.image_id;
+    return this.images[at + (step > 0 && !isListed ? step - 1 : step)];
   }
 
-  /** Load the next page, unless one is under way or none is left. */
+  /** Load the next images, unless that is under way or none is left. Pages may hold none. */
   async more() {
     if (this.loading || this.complete) return;
     const turn = this.#turn;
+    const before = this.#byId.size;
     this.loading = true;
     this.error = null;
     this.#tell("state");
     try {
-      const open = this.#sources.filter((source) => !source.done);
-      const pages = await Promise.all(open.map(nextPage));
-      if (turn !== this.#turn) return;
-      for (const [number, page] of pages.entries()) this.#append(open[number], page);
+      while (!this.complete && this.#byId.size === before) {
+        const open = this.#sources.filter((source) => !source.done);
+        const pages = await Promise.all(open.map(nextPage));
+        if (turn !== this.#turn) return;
+        for (const [number, page] of pages.entries()) this.#append(open[number], page);
+      }
     } catch (error) {
-      if (turn === this.#turn) this.error = error;
+      if (turn !== this.#turn) return;
+      this.error = error;
     }
-    if (turn !== this.#turn) return;
     this.loading = false;
     this.#changed();
     this.#tell("state");
@@ -79,18 +90,16 @@ export class Collection extends EventTarget {
       queries.map((query) => api.list({ ...query, limit: FRESH_PAGE })),
     );
     if (turn !== this.#turn) return false;
-    const before = this.#state();
-    if (pages.length === 1) this.#dropMissing(pages[0]);
-    for (const image of pages.flatMap((page) => page.images)) this.#keep(image);
-    if (this.#state() === before) return false;
-    this.#changed();
-    return true;
+    let isNews = pages.length === 1 && this.#dropMissing(pages[0]);
+    for (const image of pages.flatMap((page) => page.images))
+      if (this.#hasPlace(image)) isNews = this.#keep(image) || isNews;
+    if (isNews) this.#changed();
+    return isNews;
   }
 
   /** An image as it is now: shown where the filter and what is loaded so far have a place for it. */
   put(image) {
-    const isNear = this.complete || position(image) > position(this.images.at(-1));
-    if (isNear || this.#byId.has(image.image_id)) this.#keep(image);
+    if (this.#hasPlace(image)) this.#keep(image);
     this.#changed(image);
   }
 
@@ -109,30 +118,49 @@ export class Collection extends EventTarget {
     for (const image of page.images) this.#keep(image);
   }
 
+  /** Whether the list is loaded as far as where the image stands in it. */
+  #hasPlace(image) {
+    const isNear = this.complete || position(image) > position(this.images.at(-1));
+    return isNear || this.#byId.has(image.image_id);
+  }
+
+  /** Tells whether that changed anything. */
   #keep(image) {
-    if (this.#removed.get(image.image_id) === image.version_id) return;
-    if (!matches(image, this.filter)) this.#byId.delete(image.image_id);
-    else this.#byId.set(image.image_id, withLinks(image, this.#byId.get(image.image_id)));
+    const { image_id: id } = image;
+    if (this.#removed.get(id) === image.version_id) return false;
+    const known = this.#byId.get(id);
+    if (!matches(image, this.filter)) return this.#byId.delete(id);
+    this.#byId.set(id, withLinks(image, known));
+    return known?.updated_at !== image.updated_at;
   }
 
   #dropMissing({ images, cursor }) {
     const listed = new Set(images.map((image) => image.image_id));
     const oldest = cursor ? position(images.at(-1)) : "";
     const settled = Date.now() - LAG_MS;
-    for (const image of this.images)
-      if (position(image) > oldest && image.seen_at < settled && !listed.has(image.image_id))
-        this.#byId.delete(image.image_id);
-  }
-
-  #state() {
-    return JSON.stringify(
-      [...this.#byId.values()].map((image) => [image.image_id, image.updated_at]).sort(),
+    const missing = this.images.filter(
+      (image) => position(image) > oldest && image.seen_at < settled && !listed.has(image.image_id),
     );
+    for (const image of missing) this.#byId.delete(image.image_id);
+    return missing.length > 0;
   }
 
+  /** The index of an image in the list, or of the one that it would stand before. */
+  #placeOf(image) {
+    let [low, high] = [0, this.images.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (position(this.images[middle]) > position(image)) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  /** What was in order already is sorted in linear time (TimSort): 10,000 images in a few ms. */
   #changed(image = null) {
-    const newestFirst = (one, other) => (position(one) < position(other) ? 1 : -1);
-    this.images = [...this.#byId.values()].sort(newestFirst);
+    this.images = [...this.#byId.values()].sort((one, other) =>
+      position(one) < position(other) ? 1 : -1,
+    );
     this.#tell("change", image);
   }
 
@@ -141,21 +169,25 @@ export class Collection extends EventTarget {
   }
 }
 
-/** The API takes one status at a time, or labels. */
-function queriesOf({ statuses, labels }) {
-  if (labels.length) return [{ labels }];
-  return statuses.length ? statuses.map((status) => ({ status })) : [{}];
+/** The API takes one status at a time. */
+function queriesOf({ statuses, ...others }) {
+  return statuses.length ? statuses.map((status) => ({ ...others, status })) : [others];
 }
 
-const nextPage = ({ query, cursor }) => api.list({ ...query, cursor, limit: PAGE });
+const nextPage = ({ query, cursor }) =>
+  api.list({ ...query, cursor, limit: cursor ? PAGE : FIRST_PAGE });
 
 /** Where the API puts an image in its lists. */
 const position = (image) => (image ? `${image.uploaded_at}#${image.image_id}` : "");
 
-function matches(image, { statuses, labels }) {
-  if (!labels.length) return !statuses.length || statuses.includes(image.status);
+function matches(image, { statuses, labels, from, to }) {
   const names = new Set(image.labels.map((label) => label.name.toLowerCase()));
-  return image.status === "COMPLETED" && labels.every((label) => names.has(label.toLowerCase()));
+  return (
+    (!statuses.length || statuses.includes(image.status)) &&
+    labels.every((label) => names.has(label.toLowerCase())) &&
+    (!from || image.uploaded_at >= from) &&
+    (!to || image.uploaded_at <= to)
+  );
 }
 
 /** The image with the links it had, while they last: a new link would load the picture again. */

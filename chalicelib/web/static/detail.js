@@ -3,10 +3,11 @@
 import * as api from "./api.js";
 import { announce } from "./announcer.js";
 import { closeOnBackdrop } from "./dialogs.js";
+import { isInProgress } from "./collection.js";
 import { $, el, fill, icon, unseen } from "./dom.js";
 import { bytes, fileName, moment, percent, reasonOf, shutter, size } from "./format.js";
 import { picture, placeholder, ratioOf } from "./pictures.js";
-import { goToImage, leaveImage } from "./route.js";
+import { goToImage, leaveImage, route } from "./route.js";
 
 const BOXES_KEY = "image-pipeline.boxes";
 const SWIPE_PX = 60;
@@ -20,14 +21,18 @@ const STATUS_WORDS = {
 /** A small picture is not blown up beyond recognition, nor shown as a stamp. */
 const LEAST_WIDTH = 320;
 
+const MOST_SIMILAR = 12;
+const SIMILAR_WIDTH = 96;
+
 export class Detail {
   #dialog = $("#detail");
   #collection;
   #actions;
   #image = null;
+  #whole = null;
   #withBoxes = recall(BOXES_KEY) !== "off";
 
-  /** @param actions `search(label)`, `remove(image)`, `closed(id)`, `failed(error)` */
+  /** @param actions `search(label)`, `remove(image)`, `retry(image)`, `closed(id)`, `failed(error)` */
   constructor(collection, actions) {
     this.#collection = collection;
     this.#actions = actions;
@@ -35,6 +40,8 @@ export class Detail {
     $("#detail-previous").addEventListener("click", () => this.#step(-1));
     $("#detail-next").addEventListener("click", () => this.#step(1));
     $("#detail-delete").addEventListener("click", () => actions.remove(this.#image));
+    $("#detail-again").addEventListener("click", () => actions.retry(this.#image));
+    $("#detail-json").addEventListener("click", () => showJson(this.#whole ?? this.#image));
     closeOnBackdrop(this.#dialog, leaveImage);
     this.#dialog.addEventListener("keydown", (event) => this.#key(event));
     this.#dialog.addEventListener("cancel", (event) => {
@@ -49,6 +56,7 @@ export class Detail {
   async open(id) {
     if (this.#image?.image_id === id) return;
     const image = this.#collection.get(id) ?? (await api.show(id).catch((error) => error));
+    if (route().image !== id) return;
     if (image instanceof Error) {
       this.#actions.failed(image);
       leaveImage();
@@ -59,6 +67,7 @@ export class Detail {
     const { image_id: id } = this.#image ?? {};
     this.#image = null;
     if (!this.#dialog.open) return;
+    fill($("#detail-picture")); // what is loading need not go on
     this.#dialog.close();
     this.#actions.closed(id);
   }
@@ -69,13 +78,33 @@ export class Detail {
     if (!this.#dialog.open) this.#dialog.showModal();
     $("#detail-name").textContent = fileName(image);
     $("#detail-line").textContent = lineOf(image);
-    $("#detail-json").href = `images/${encodeURIComponent(image.image_id)}`;
+    $("#detail-again").disabled = isInProgress(image);
     fill($("#detail-picture"), this.#easel(image));
     fill($("#detail-facts"), this.#facts(image));
     this.#arrows();
-    if (isNew) $(".facts", this.#dialog).scrollTop = 0;
-    if (isNew) announce(`${fileName(image)}, ${STATUS_WORDS[image.status]}.`);
+    if (isNew) {
+      $(".facts", this.#dialog).scrollTop = 0;
+      this.#whole = null;
+      fill($("#detail-more"));
+      announce(`${fileName(image)}, ${STATUS_WORDS[image.status]}.`);
+    }
     if (!this.#dialog.contains(document.activeElement)) $("#detail-close").focus();
+    this.#askMore(image);
+  }
+
+  /** What a list does not tell: the versions of the original, and which pictures are similar. */
+  async #askMore({ image_id: id, updated_at }) {
+    const [whole, similar] = await Promise.all([
+      api.show(id).catch(() => null),
+      api.similar(id, MOST_SIMILAR).catch(() => null),
+    ]);
+    if (this.#image?.image_id !== id || this.#image.updated_at !== updated_at) return;
+    this.#whole = whole;
+    fill(
+      $("#detail-more"),
+      similar?.images.length > 0 && section("Similar pictures", strip(similar.images)),
+      whole?.versions?.length > 0 && section("Versions", versions(whole.versions)),
+    );
   }
 
   /** The image may have changed while it is shown. */
@@ -87,16 +116,16 @@ export class Detail {
   }
 
   #arrows() {
-    const can = (step) => Boolean(this.#collection.neighbour(this.#image.image_id, step));
+    const can = (step) => Boolean(this.#collection.neighbour(this.#image, step));
     $("#detail-previous").disabled = !can(-1);
     $("#detail-next").disabled = !can(1) && this.#collection.complete;
   }
 
   async #step(by) {
-    const { image_id: id } = this.#image;
-    if (by > 0 && !this.#collection.neighbour(id, by)) await this.#collection.more();
-    const neighbour = this.#collection.neighbour(id, by);
-    if (neighbour) goToImage(neighbour.image_id);
+    const image = this.#image;
+    if (by > 0 && !this.#collection.neighbour(image, by)) await this.#collection.more();
+    const neighbour = this.#collection.neighbour(image, by);
+    if (neighbour && this.#image === image) goToImage(neighbour.image_id);
   }
 
   #key(event) {
@@ -112,8 +141,8 @@ export class Detail {
   }
 
   #easel(image) {
-    if (image.status === "FAILED") return failure(image);
-    if (image.status !== "COMPLETED") return waiting(image);
+    if (image.status === "FAILED") return this.#failure(image);
+    if (!image.renditions.length) return waiting(image);
     const width = Math.min(innerWidth, 1600);
     const frame = el(
       "div",
@@ -121,17 +150,29 @@ export class Detail {
       placeholder(image),
       picture(image, width),
       el("div", { class: "boxes", "aria-hidden": "true" }, boxesOf(image)),
+      isInProgress(image) && el("div", { class: "again" }, waiting(image)),
     );
     frame.classList.toggle("with-boxes", this.#withBoxes);
     return frame;
   }
 
+  #failure(image) {
+    const retry = () => this.#actions.retry(image);
+    return el(
+      "div",
+      { class: "verdict" },
+      icon("alert"),
+      el("p", { class: "reason" }, reasonOf(image)),
+      image.error && el("p", {}, el("code", {}, image.error.code)),
+      el("button", { type: "button", on: { click: retry } }, "Try again"),
+    );
+  }
+
   #facts(image) {
-    if (image.status !== "COMPLETED") return [section("Details", definitions(metadata(image)))];
     const { exif = {}, image_properties: properties } = image;
     return [
       image.labels.length > 0 && section("Labels", this.#labels(image), this.#boxSwitch(image)),
-      section("Renditions", renditions(image)),
+      image.renditions.length > 0 && section("Renditions", renditions(image)),
       image.fingerprint?.colors?.length > 0 &&
         section("Palette", palette(image.fingerprint.colors)),
       section("Details", definitions([...metadata(image), ...qualities(properties)])),
@@ -201,15 +242,6 @@ function lineOf(image) {
 }
 
 const mostWidth = (image) => Math.max(image.width, LEAST_WIDTH);
-
-const failure = (image) =>
-  el(
-    "div",
-    { class: "verdict" },
-    icon("alert"),
-    el("p", { class: "reason" }, reasonOf(image)),
-    image.error && el("p", {}, el("code", {}, image.error.code)),
-  );
 
 const waiting = (image) =>
   el(
@@ -307,15 +339,21 @@ function camera(exif) {
 }
 
 const renditions = (image) =>
-  el("ul", { class: "renditions", role: "list" }, image.renditions.map(rendition));
+  el(
+    "ul",
+    { class: "renditions", role: "list" },
+    image.renditions.map((one) => rendition(one, fileName(image))),
+  );
 
-function rendition({ name, url, format, width, height, size_bytes: length }) {
+function rendition({ name, url, format, width, height, size_bytes: length }, file) {
+  const saved = `${file.replace(/\.[^.]*$/, "")}-${name}.${format}`;
+  const click = (event) => save(event, url, saved);
   return el(
     "li",
     {},
     el(
       "a",
-      { href: url, target: "_blank", rel: "noopener", download: true },
+      { href: url, target: "_blank", rel: "noopener", download: saved, on: { click } },
       el("span", { class: "name" }, name),
       el(
         "span",
@@ -324,6 +362,58 @@ function rendition({ name, url, format, width, height, size_bytes: length }) {
       ),
       icon("open"),
     ),
+  );
+}
+
+/** A browser saves what another origin holds only by way of its bytes; else it opens it. */
+async function save(event, url, name) {
+  if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const answer = await fetch(url).catch(() => null);
+  if (answer?.ok) hand(await answer.blob(), { download: name });
+  else open(url, "_blank", "noopener");
+}
+
+/** As the API gave it. A link to there would not do: it carries no sign-in. */
+const showJson = (image) =>
+  hand(new Blob([JSON.stringify(image, null, 2)], { type: "application/json" }), {
+    target: "_blank",
+    rel: "noopener",
+  });
+
+/** Have the browser open or save a blob. */
+function hand(blob, attributes) {
+  const href = URL.createObjectURL(blob);
+  el("a", { href, ...attributes }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 60_000);
+}
+
+const strip = (images) => el("ul", { class: "strip", role: "list" }, images.map(stripped));
+
+function stripped(image) {
+  const open = () => goToImage(image.image_id);
+  return el(
+    "li",
+    {},
+    el(
+      "button",
+      { type: "button", title: fileName(image), on: { click: open } },
+      placeholder(image),
+      picture(image, SIMILAR_WIDTH),
+    ),
+  );
+}
+
+const versions = (list) => el("ol", { class: "versions" }, list.map(version));
+
+function version({ uploaded_at, size_bytes: length, is_current, is_deleted }) {
+  const state = (is_deleted && "deleted") || (is_current && "current");
+  return el(
+    "li",
+    {},
+    el("span", {}, moment(uploaded_at)),
+    el("span", { class: "amount" }, is_deleted ? null : bytes(length)),
+    state && el("span", { class: "badge" }, state),
   );
 }
 

@@ -1,101 +1,75 @@
-/** The bar that chooses what is shown: by status, by label. */
+/** The bar that chooses what is shown: by status, by label, by the day of upload. */
 
 import { $, el, fill, icon, unseen } from "./dom.js";
-import { count, number } from "./format.js";
-import { goToList, route } from "./route.js";
-
-/** How many labels are offered, the most frequent ones. */
-const MOST_FACETS = 24;
-const MOST_SUGGESTIONS = 200;
+import { count, day, number } from "./format.js";
+import { SHOWN, goToList, route } from "./route.js";
 
 export class Filters {
-  #collection;
+  #overview;
   #offered = "";
 
-  constructor(collection) {
-    this.#collection = collection;
+  constructor(overview) {
+    this.#overview = overview;
     $("#statuses").addEventListener("change", (event) => goToList({ show: event.target.value }));
-    $("#search").addEventListener("submit", (event) => this.#search(event));
-    // Choosing a suggestion is an input event whose value is one of them, and no key press.
-    $("#label").addEventListener("input", (event) => {
-      if (event.inputType === "insertReplacementText" || !event.inputType) this.#search(event);
-    });
-    $("#show-all").addEventListener("click", () => goToList({}));
-    collection.addEventListener("change", () => this.#offer());
+    $("#show-all").addEventListener("click", showAll);
+    overview.addEventListener("change", () => this.show(route()));
+    dates();
   }
 
-  /** Labels mean completed images: the API takes a status or labels. */
-  show({ show, labels }) {
-    const chosen = labels.length ? "completed" : show;
-    for (const radio of $("#statuses").elements) radio.checked = radio.value === chosen;
-    this.#offer();
+  /** Show what is chosen, and what there is to choose from. */
+  show({ show, labels, from, to }) {
+    for (const radio of $("#statuses").elements) {
+      radio.checked = radio.value === show;
+      $(".amount", radio.parentElement).textContent = this.#amount(radio.value);
+    }
+    $("#from").value = from ?? "";
+    $("#to").value = to ?? "";
+    $("#dates-text").textContent = from || to ? period(from, to) : "Dates";
+    $("#dates-button").classList.toggle("chosen", Boolean(from || to));
+    this.#offer(labels);
   }
 
-  #search(event) {
-    event.preventDefault();
-    const label = $("#label").value.trim();
-    $("#label").value = "";
-    if (label) toggle(label, true);
+  #amount(show) {
+    const { images } = this.#overview;
+    if (!images) return "";
+    const statuses = SHOWN[show].length ? SHOWN[show] : Object.keys(images);
+    return number(statuses.reduce((sum, status) => sum + (images[status] ?? 0), 0));
   }
 
-  #offer() {
-    const found = frequencies(this.#collection.images);
-    const { labels } = route();
+  /** Labels that are chosen come first, whether or not they are among the most frequent. */
+  #offer(chosen) {
+    const known = new Map(this.#overview.labels.map((one) => [one.name.toLowerCase(), one]));
+    const taken = new Set(chosen.map((label) => label.toLowerCase()));
     const facets = [
-      ...labels.map((label) => [label, found.get(label.toLowerCase())?.[1] ?? 0, true]),
-      ...mostFrequent(found, labels).map(([label, amount]) => [label, amount, false]),
+      ...chosen.map((name) => ({ ...known.get(name.toLowerCase()), name, isChosen: true })),
+      ...[...known].filter(([key]) => !taken.has(key)).map(([, facet]) => facet),
     ];
     if (JSON.stringify(facets) === this.#offered) return;
     this.#offered = JSON.stringify(facets);
     const held = document.activeElement.closest?.("#facets button")?.dataset.label;
-    fill($("#facets"), facets.map(facet));
-    if (held)
-      ([...$("#facets").children].find((one) => one.dataset.label === held) ?? $("#label")).focus();
-    fill($("#known-labels"), suggestions(found));
+    fill($("#facets"), facets.map(chip));
+    if (held === undefined) return;
+    const again = [...$("#facets").children].find((one) => one.dataset.label === held);
+    (again ?? $("#search-text")).focus();
   }
 }
 
-/** By label in lower case: how it is written, and how many of the images have it. */
-function frequencies(images) {
-  const found = new Map();
-  for (const { name } of images.flatMap((image) => image.labels)) {
-    const key = name.toLowerCase();
-    found.set(key, [name, (found.get(key)?.[1] ?? 0) + 1]);
-  }
-  return found;
-}
-
-function mostFrequent(found, chosen) {
-  const taken = new Set(chosen.map((label) => label.toLowerCase()));
-  return [...found.entries()]
-    .filter(([key]) => !taken.has(key))
-    .map(([, entry]) => entry)
-    .sort(([one, amount], [other, most]) => most - amount || one.localeCompare(other))
-    .slice(0, MOST_FACETS);
-}
-
-const suggestions = (found) =>
-  [...found.values()]
-    .map(([name]) => name)
-    .sort()
-    .slice(0, MOST_SUGGESTIONS)
-    .map((value) => el("option", { value }));
-
-function facet([label, amount, isChosen]) {
+function chip({ name, images, isChosen = false }) {
   return el(
     "button",
     {
       type: "button",
       class: "chip",
       "aria-pressed": String(isChosen),
-      "data-label": label,
-      on: { click: () => toggle(label, !isChosen) },
+      "data-label": name,
+      on: { click: () => toggle(name, !isChosen) },
     },
-    label,
-    isChosen
-      ? icon("close")
-      : el("span", { class: "amount", "aria-hidden": "true" }, number(amount)),
-    !isChosen && unseen(`, ${count(amount, "image")}`),
+    name,
+    images !== undefined && [
+      el("span", { class: "amount", "aria-hidden": "true" }, number(images)),
+      unseen(`, ${count(images, "image")}`),
+    ],
+    isChosen && icon("close"),
   );
 }
 
@@ -103,4 +77,31 @@ function facet([label, amount, isChosen]) {
 export function toggle(label, isWanted) {
   const others = route().labels.filter((one) => one.toLowerCase() !== label.toLowerCase());
   goToList({ labels: isWanted ? [...others, label] : others });
+}
+
+export const showAll = () => goToList({ show: "all", labels: [], from: null, to: null });
+
+/** `since 31 Jan 2026`, `31 Jan 2026 – 2 Feb 2026` */
+export function period(from, to) {
+  if (from && to) return from === to ? day(from) : `${day(from)} – ${day(to)}`;
+  return from ? `since ${day(from)}` : `until ${day(to)}`;
+}
+
+/** The two dates are tucked away below a button. */
+function dates() {
+  const [button, drawer] = [$("#dates-button"), $("#dates")];
+  drawer.addEventListener("beforetoggle", () => {
+    const { left, bottom } = button.getBoundingClientRect();
+    drawer.style.setProperty("--left", `${left}px`);
+    drawer.style.setProperty("--top", `${bottom + 6}px`);
+  });
+  drawer.addEventListener("change", () => {
+    const [from, to] = [$("#from").value || null, $("#to").value || null];
+    const isBackwards = from && to && from > to;
+    goToList(isBackwards ? { from: to, to: from } : { from, to });
+  });
+  $("#dates-clear").addEventListener("click", () => {
+    goToList({ from: null, to: null });
+    drawer.hidePopover();
+  });
 }

@@ -2,7 +2,8 @@
 
 const UNITS = ["bytes", "kB", "MB", "GB"];
 const whole = new Intl.NumberFormat();
-const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const minute = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const date = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 
 export const fileName = (image) => image.key.replace(/^uploads\//, "");
 
@@ -23,9 +24,12 @@ export const size = ({ width, height }) => `${number(width)} × ${number(height)
 
 /** A time in the reader's zone; one that a camera wrote without a zone is shown as it is. */
 export function moment(text) {
-  const date = new Date(text);
-  return Number.isNaN(date.valueOf()) ? text : day.format(date);
+  const time = new Date(text);
+  return Number.isNaN(time.valueOf()) ? text : minute.format(time);
 }
+
+/** `2026-01-31` as the reader writes it. */
+export const day = (text) => date.format(new Date(`${text}T12:00:00`));
 
 export const percent = (value) => `${Math.round(value)} %`;
 

@@ -3,7 +3,7 @@
 import { $, el, fill, icon, unseen } from "./dom.js";
 import { count, fileName, labelLine, reasonOf } from "./format.js";
 import { justify } from "./layout.js";
-import { picture, placeholder, ratioOf } from "./pictures.js";
+import { picture, placeholder, ratioOf, renditionFor } from "./pictures.js";
 
 const GAP = 6;
 const ROW_HEIGHT = 230;
@@ -19,19 +19,27 @@ export class Gallery {
   #grid = $("#grid");
   #collection;
   #open;
+  #retry;
   #previewOf;
+  #stopped = null;
+  #visited = null;
   #boxes = [];
   #tiles = new Map();
   #drawing = 0;
 
-  constructor(collection, { open, previewOf }) {
+  constructor(collection, { open, retry, previewOf }) {
     this.#collection = collection;
     this.#open = open;
+    this.#retry = retry;
     this.#previewOf = previewOf;
     collection.addEventListener("change", () => this.arrange());
     new ResizeObserver(() => this.arrange()).observe(this.#grid.parentElement);
     addEventListener("scroll", () => this.#drawSoon(), { passive: true });
     this.#grid.addEventListener("keydown", (event) => this.#walk(event));
+    this.#grid.addEventListener("focusin", ({ target }) => {
+      this.#visited = target.closest(".tile");
+      this.#stopAt(this.#visited);
+    });
   }
 
   /** Put the focus on an image's tile, wherever that is. Tells whether there is one. */
@@ -75,21 +83,47 @@ export class Gallery {
       if (tile === place) place = place.nextElementSibling;
       else this.#grid.insertBefore(tile, place);
     }
+    if (!this.#visited?.isConnected) this.#stopAt(this.#firstSeen());
   }
 
-  /** The images in or near the part of the page that is seen, and the one that has the focus. */
+  /**
+   * The one tile where the Tab key stops, lest thousands stand in the way: the one that had the
+   * focus last, or the first that is seen.
+   */
+  #stopAt(tile) {
+    const reach = (element, tabIndex) => {
+      for (const button of element?.children ?? []) button.tabIndex = tabIndex;
+    };
+    reach(this.#stopped, -1);
+    reach(tile, 0);
+    this.#stopped = tile;
+  }
+
+  #firstSeen() {
+    const top = this.#grid.getBoundingClientRect().top;
+    const image = this.#collection.images[firstIndex(this.#boxes, (box) => box.top >= -top)];
+    return this.#tiles.get(image?.image_id)?.element ?? this.#grid.firstElementChild;
+  }
+
+  /** The images in or near the part of the page that is seen, and the one where the focus was. */
   #near() {
     const top = this.#grid.getBoundingClientRect().top;
     const above = -top - innerHeight * MARGIN;
     const below = -top + innerHeight * (1 + MARGIN);
-    const focused = document.activeElement?.closest?.(".tile");
-    return this.#collection.images
-      .map((image, index) => [image, this.#boxes[index], index])
-      .filter(
-        ([image, box]) =>
-          (box.top + box.height > above && box.top < below) ||
-          (focused && this.#tiles.get(image.image_id)?.element === focused),
-      );
+    const first = firstIndex(this.#boxes, (box) => box.top + box.height > above);
+    const end = firstIndex(this.#boxes, (box) => box.top >= below);
+    const indexes = Array.from({ length: end - first }, (_, step) => first + step);
+    const held = this.#indexOf(this.#visited);
+    if (held >= 0 && held < first) indexes.unshift(held);
+    if (held >= end) indexes.push(held);
+    return indexes.map((index) => [this.#collection.images[index], this.#boxes[index], index]);
+  }
+
+  #indexOf(tile) {
+    if (!tile) return -1;
+    return this.#collection.images.findIndex(
+      (image) => this.#tiles.get(image.image_id)?.element === tile,
+    );
   }
 
   #discard(id, element) {
@@ -125,20 +159,30 @@ export class Gallery {
 
   /** Fill a tile; its button stays, and so does the focus on it. */
   #paint(element, image, box) {
-    const button =
-      element.firstElementChild ??
-      element.appendChild(el("button", { type: "button", "aria-haspopup": "dialog" }));
+    const button = element.firstElementChild ?? element.appendChild(opener());
     button.onclick = () => this.#open(image.image_id);
     element.className = `tile ${image.status.toLowerCase()}`;
     if (image.status === "COMPLETED") fill(button, completed(image, box));
     else if (image.status === "FAILED") fill(button, failed(image));
-    else fill(button, waiting(image, this.#previewOf(image.image_id)));
+    else
+      fill(
+        button,
+        waiting(image, this.#previewOf(image.image_id) ?? renditionFor(image, box.width)),
+      );
+    const retry = $(".retry", element);
+    if (retry?.contains(document.activeElement)) button.focus();
+    retry?.remove();
+    if (image.status === "FAILED") element.append(this.#retryOf(image, button.tabIndex));
+  }
+
+  #retryOf(image, tabindex) {
+    const run = () => this.#retry(image);
+    const attributes = { type: "button", class: "small retry", tabindex, on: { click: run } };
+    return el("button", attributes, "Try again", unseen(`: ${fileName(image)}`));
   }
 
   #walk(event) {
-    const at = this.#collection.images.findIndex(
-      (image) => this.#tiles.get(image.image_id)?.element === event.target.closest(".tile"),
-    );
+    const at = this.#indexOf(event.target.closest(".tile"));
     const to = at < 0 ? undefined : this.#towards(event.key, at);
     if (to === undefined) return;
     event.preventDefault();
@@ -172,6 +216,20 @@ export class Gallery {
     else if (top + box.height > innerHeight) scrollBy(0, top + box.height - innerHeight + GAP);
   }
 }
+
+/** Of a list in order, the index of the first one of which something is true. */
+function firstIndex(list, isTrue) {
+  let [low, high] = [0, list.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (isTrue(list[middle])) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+const opener = () =>
+  el("button", { type: "button", class: "face", "aria-haspopup": "dialog", tabindex: -1 });
 
 function completed(image, box) {
   const labels = labelLine(image);

@@ -16,11 +16,20 @@ const WORDS = {
   WAITING: "Waiting",
   SENDING: "Uploading …",
   FETCHING: "Fetching from its URL …",
+  STORED: "Stored, about to be registered …",
   QUEUED: "Queued",
   PROCESSING: "Processing …",
 };
 
+const PROCESSED = ["COMPLETED", "FAILED"];
 const UNSENT = ["WAITING", "SENDING", "FETCHING"];
+
+/** S3's codes for a permit that has run out; the next try gets another. */
+const EXPIRED = ["AccessDenied", "ExpiredToken"];
+
+const LOST =
+  "S3 has the file, but the pipeline has not heard of it. " +
+  "It may still appear: what was missed is looked for every hour.";
 
 class Upload {
   state = "WAITING";
@@ -29,6 +38,8 @@ class Upload {
   error = null;
   preview = null;
   #abort = new AbortController();
+  #permit = null;
+  #idempotencyKey = crypto.randomUUID();
 
   /** @param source a file, or the URL to fetch from */
   constructor({ file = null, url = null, name = "" }) {
@@ -45,16 +56,27 @@ class Upload {
     this.state = this.file ? "SENDING" : "FETCHING";
     const { signal } = this.#abort;
     const accepted = this.file
-      ? await api.upload({ file: this.file, name: this.name }, signal, onProgress)
-      : await api.ingest({ url: this.url, name: this.wantedName }, signal);
+      ? await this.#store(signal, onProgress)
+      : await api.ingest({ url: this.url, name: this.wantedName }, this.#idempotencyKey, signal);
     this.imageId = accepted.image_id;
     this.name = fileName(accepted);
-    this.state = "QUEUED"; // or final already: whoever hears of it asks for all of it
+    this.state = this.file ? "STORED" : "QUEUED"; // or further: whoever hears of it says so
   }
 
+  /** Straight to S3. The same permit again is the same image, however far the last try came. */
+  async #store(signal, onProgress) {
+    this.#permit ??= await api.permit(this, signal);
+    await api.upload(this.file, this.#permit.upload, signal, onProgress);
+    return this.#permit;
+  }
+
+  /** What did not pass through for want of a network may go on; anything else starts anew. */
   refuse(error) {
     this.state = error.name === "AbortError" ? "CANCELLED" : "REFUSED";
     this.error = error;
+    if (error.passes) return;
+    this.#permit = null;
+    this.#idempotencyKey = crypto.randomUUID();
   }
 
   cancel() {
@@ -67,17 +89,20 @@ class Upload {
   }
 }
 
-/** Tells `sent` with the id of each image that the API has accepted. */
+/** Tells `sent` with each upload that has arrived, and `over` when it is known what became of it. */
 export class Uploads extends EventTarget {
   #uploads = [];
   #rows = new Map();
   #tray = $("#tray");
   #list = $("#tray-list");
   #open;
+  #retry;
 
-  constructor({ open }) {
+  /** @param actions `open(id)`, and `retry(image)` for one that has failed */
+  constructor({ open, retry }) {
     super();
     this.#open = open;
+    this.#retry = retry;
     $("#tray-toggle").addEventListener("click", () => this.#fold());
     $("#tray-clear").addEventListener("click", () => this.#clear());
     addEventListener("beforeunload", (event) => this.#isSending() && event.preventDefault());
@@ -86,7 +111,7 @@ export class Uploads extends EventTarget {
   add(sources) {
     const added = sources.map((source) => new Upload(source));
     this.#uploads.push(...added);
-    for (const upload of added) this.#list.append(this.#row(upload));
+    this.#list.append(...added.map((upload) => this.#row(upload)));
     this.#fold(false);
     this.#next();
   }
@@ -103,6 +128,23 @@ export class Uploads extends EventTarget {
     upload.state = image.status;
     upload.error = image.error;
     if (upload.isOver) this.#finish(upload, image);
+    this.#paint(upload);
+  }
+
+  /** An image that is processed again is on its way again. */
+  reopen(status) {
+    const upload = this.#uploads.findLast(({ imageId }) => imageId === status.image_id);
+    if (!upload) return;
+    upload.state = status.status;
+    this.#paint(upload);
+  }
+
+  /** S3 has it, and nothing came of that. */
+  lose(imageId) {
+    const upload = this.#of(imageId);
+    if (!upload) return;
+    upload.refuse(new Error(LOST));
+    this.#tell(upload);
     this.#paint(upload);
   }
 
@@ -136,7 +178,7 @@ export class Uploads extends EventTarget {
     this.#paint(upload);
     try {
       await sending;
-      this.dispatchEvent(new CustomEvent("sent", { detail: upload.imageId }));
+      this.dispatchEvent(new CustomEvent("sent", { detail: upload }));
     } catch (error) {
       upload.refuse(error);
       this.#tell(upload);
@@ -195,23 +237,26 @@ export class Uploads extends EventTarget {
       el("div", { class: "actions" }),
     );
     this.#rows.set(upload, row);
-    this.#paint(upload);
+    this.#draw(upload);
     return row;
   }
 
   #paint(upload) {
+    this.#draw(upload);
+    this.#summarize();
+  }
+
+  #draw(upload) {
     const row = this.#rows.get(upload);
     const held = row.contains(document.activeElement);
     row.dataset.state = upload.state;
     fill($(".what", row), this.#name(upload), ...this.#state(upload));
     fill($(".actions", row), this.#actions(upload));
     if (held) ($("button", row) ?? $("#tray-toggle")).focus();
-    this.#summarize();
   }
 
   #name(upload) {
-    const isShown = ["COMPLETED", "FAILED"].includes(upload.state);
-    if (!isShown) return el("span", { class: "name" }, upload.name);
+    if (!PROCESSED.includes(upload.state)) return el("span", { class: "name" }, upload.name);
     const open = () => this.#open(upload.imageId);
     return el("button", { type: "button", class: "name link", on: { click: open } }, upload.name);
   }
@@ -241,9 +286,11 @@ export class Uploads extends EventTarget {
   #action(upload) {
     const { state, error, file, url, name } = upload;
     if (UNSENT.includes(state)) return ["Cancel", () => this.#cancel(upload)];
+    if (state === "FAILED")
+      return ["Try again", () => this.#retry({ image_id: upload.imageId, key: name })];
     if (error?.code === "key_taken" && file)
       return ["Keep both", () => this.#again(upload, otherName(name))];
-    const mayPass = state === "REFUSED" && (error.passes || url);
+    const mayPass = state === "REFUSED" && (error.passes || url || EXPIRED.includes(error.code));
     return mayPass || state === "CANCELLED" ? ["Try again", () => this.#again(upload)] : null;
   }
 

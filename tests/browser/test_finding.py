@@ -1,0 +1,176 @@
+"""Finding images among many: facets, search, dates, and a gallery without an end."""
+
+from collections.abc import Callable
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.fake_api import Answer, FakeApi, failed, image, refused
+
+OpenFake = Callable[..., Page]
+
+DOT = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
+"""A picture without a request, of which Playwright would have to answer thousands."""
+
+
+def names(page: Page) -> list[str]:
+    expect(page.locator("main")).to_have_attribute("aria-busy", "false")
+    return page.locator(".tile .name").all_text_contents()
+
+
+def last_list(api: FakeApi) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(api.requests("GET", "/images")[-1].url).query)
+
+
+def test_facets_count_the_whole_catalog(open_fake: OpenFake, api: FakeApi) -> None:
+    """Whatever is loaded; a chosen one stays in sight, and the next is added to it."""
+    api.put(*(image(number, "Animal", *["Cat"] * (number < 12)) for number in range(150)))
+    page = open_fake()
+    facets = page.locator("#facets")
+    expect(facets.get_by_role("button", name="Animal")).to_have_text("Animal150, 150 images")
+    facets.get_by_role("button", name="Cat").click()
+    facets.get_by_role("button", name="Animal").click()
+    expect(facets.locator("[aria-pressed=true]")).to_have_count(2)
+    expect(page.locator("#summary")).to_have_text("12 images")
+    assert last_list(api)["label"] == ["Cat", "Animal"]
+
+
+def test_a_status_and_labels_go_together(open_fake: OpenFake, api: FakeApi) -> None:
+    """Both are asked for, both stand in the address; the counts beside statuses are the API's."""
+    api.put(image(1, "Cat"), image(2, "Dog"), failed(3, labels=image(0, "Cat")["labels"]))
+    page = open_fake("#label=Cat")
+    expect(page.locator(".tile")).to_have_count(2)
+    expect(page.get_by_role("radio", name="Completed 2")).to_be_visible()
+    page.get_by_role("radio", name="Failed 1").check()
+    expect(page.locator(".tile")).to_have_count(1)
+    assert names(page) == ["picture 3.jpg"]
+    assert urlsplit(page.url).fragment == "show=failed&label=Cat"
+
+
+def test_dates_are_days_where_the_reader_is(open_fake: OpenFake, api: FakeApi) -> None:
+    """From the first moment of a day to the last of another; the wrong way round is understood."""
+    api.put(image(1), image(3600 * 23))
+    page = open_fake(timezone_id="Asia/Tokyo")
+    expect(page.locator(".tile")).to_have_count(2)
+    page.get_by_role("button", name="Dates").click()
+    page.get_by_label("Uploaded from").fill("2026-02-02")
+    page.get_by_label("to, that day included").fill("2026-02-01")
+    expect(page.locator(".tile")).to_have_count(1)
+    assert last_list(api)["from"] == ["2026-01-31T15:00:00.000Z"]
+    assert last_list(api)["to"] == ["2026-02-02T14:59:59.999Z"]
+    assert urlsplit(page.url).fragment == "from=2026-02-01&to=2026-02-02"
+    page.get_by_role("button", name="Any time").click()
+    expect(page.locator(".tile")).to_have_count(2)
+
+
+def test_search_suggests_labels_as_one_types(open_fake: OpenFake, api: FakeApi) -> None:
+    """By arrows and Enter alone, from a slash on; Escape closes what is suggested."""
+    api.put(image(1, "Cat", "Animal"), image(2, "Car"), image(3, "Car"), image(4, "Dog"))
+    page = open_fake()
+    expect(page.locator(".tile")).to_have_count(4)
+    page.keyboard.press("/")
+    page.keyboard.type("ca")
+    expect(page.get_by_role("option")).to_have_text(["Car2, 2 images", "Cat1, 1 image"])
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("option")).to_have_count(0)
+    page.keyboard.type("r")
+    expect(page.get_by_role("option")).to_have_count(1)
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_role("option", selected=True)).to_contain_text("Car")
+    page.keyboard.press("Enter")
+    expect(page.locator(".tile")).to_have_count(2)
+    assert urlsplit(page.url).fragment == "label=Car"
+
+
+def test_a_file_is_found_by_its_name(open_fake: OpenFake, api: FakeApi) -> None:
+    """It opens; of one that is not there that is said."""
+    api.put(image(1), image(2))
+    page = open_fake()
+    search = page.get_by_role("combobox", name="Search")
+    search.fill("picture 1.jpg")
+    search.press("Enter")
+    expect(page.locator("#detail-name")).to_have_text("picture 1.jpg")
+    page.keyboard.press("Escape")
+    search.fill("no such.jpg")
+    search.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("There is no such image")
+
+
+def test_empty_pages_are_gone_past(open_fake: OpenFake, api: FakeApi) -> None:
+    """A page without images is not the end while it has a cursor, and is not called one."""
+    api.put(image(1, "Cat"))
+    pages = iter(
+        [
+            Answer({"images": [], "cursor": "a"}),
+            Answer({"images": [], "cursor": "b"}),
+            Answer({"images": [image(1, "Cat")], "cursor": None}),
+        ]
+    )
+    api.answers["GET", "/images"] = lambda _: next(pages)
+    page = open_fake("#label=Cat")
+    page.evaluate("""() => new MutationObserver(() => {
+        if (!document.querySelector("#nothing").hidden) document.title = "nothing";
+    }).observe(document.body, { subtree: true, attributes: true })""")
+    expect(page.locator(".tile")).to_have_count(1)
+    assert page.title() == "Image pipeline"
+
+
+def test_nothing_found_is_said_in_words(open_fake: OpenFake, api: FakeApi) -> None:
+    """What was asked for, and a way back to everything."""
+    api.put(image(1, "Cat"))
+    page = open_fake("#show=failed&label=Dog&from=2026-01-01")
+    nothing = page.get_by_role("heading", name="No failures with “Dog” since Jan 1, 2026")
+    expect(nothing).to_be_visible()
+    page.get_by_role("button", name="Show all images").click()
+    expect(page.locator(".tile")).to_have_count(1)
+
+
+def test_ten_thousand_images(open_fake: OpenFake, api: FakeApi) -> None:
+    """To the end, page by page; however far, few tiles are in the document."""
+    api.put(*(image(number, "Animal", url=DOT) for number in range(10_000)))
+    page = open_fake()
+    expect(page.locator(".tile").first).to_be_visible()
+    most_tiles = page.evaluate(
+        """async () => {
+            let most = 0;
+            const isOver = () => document.querySelector("#summary").textContent === "10,000 images";
+            while (!isOver()) {
+                scrollTo(0, document.documentElement.scrollHeight);
+                await new Promise(requestAnimationFrame);
+                most = Math.max(most, document.querySelectorAll(".tile").length);
+            }
+            return most;
+        }"""
+    )
+    assert most_tiles < 150
+    page.locator(".tile .face").last.press("End")
+    expect(page.get_by_role("button", name="picture 0.jpg")).to_be_focused()
+    page.keyboard.press("Home")
+    expect(page.get_by_role("button", name="picture 9999.jpg")).to_be_focused()
+
+
+def test_tab_passes_the_gallery_by(open_fake: OpenFake, api: FakeApi) -> None:
+    """It is one stop, at the tile that was last; arrows go through it."""
+    api.put(*(image(number) for number in range(50)))
+    page = open_fake()
+    expect(page.locator(".tile").first).to_be_visible()
+    page.locator(".tile .face").first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("button", name="picture 48.jpg")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="API documentation")).to_be_focused()
+    page.keyboard.press("Shift+Tab")
+    expect(page.get_by_role("button", name="picture 48.jpg")).to_be_focused()
+
+
+@pytest.mark.parametrize("path", ["/labels", "/stats"])
+def test_without_counts_the_images_are_there(
+    open_fake: OpenFake, api: FakeApi, path: str
+) -> None:
+    """A count that cannot be had hides nothing else, and raises no alarm."""
+    api.put(image(1, "Cat"))
+    api.answers["GET", path] = refused(503, "unhealthy", "Later.")
+    page = open_fake()
+    expect(page.locator(".tile img.loaded")).to_be_visible()
+    expect(page.locator("#banner")).to_be_hidden()
