@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -29,7 +29,7 @@ from chalicelib.pipeline import utc_now
 from infrastructure import package
 from infrastructure.deployed import Deployed
 from infrastructure.destinations import set_destinations
-from infrastructure.gateway import Gateway, responses
+from infrastructure.gateway import Gateway, close_to_keys, responses
 from infrastructure.preflight import Target, preflight
 from infrastructure.smoke import Proof, signed, smoke_test
 from infrastructure.stack import ChangeSet, Stack
@@ -216,8 +216,23 @@ def _apply_resources(
         print("  API Gateway may not write logs in this account and region yet:")
         _apply(Stack(client, ACCOUNT_STACK), ACCOUNT_TEMPLATE, {}, {}, {}, may_lose=may_lose)
     stack = Stack(client, stack_name(stage))
-    _apply(stack, TEMPLATE, parameters, {TAG: stage}, target.names, may_lose=may_lose)
+    _apply(
+        stack,
+        TEMPLATE,
+        parameters,
+        {TAG: stage},
+        target.names,
+        may_lose=may_lose,
+        prepare=lambda change_set: release_plan(change_set, stack, session),
+    )
     return stack.outputs()
+
+
+def release_plan(change_set: ChangeSet, stack: Stack, session: Session) -> None:
+    """CloudFormation cannot delete a usage plan that has an API, and knows nothing of ours."""
+    plans = [each for each in change_set.changes if each.kind == "AWS::ApiGateway::UsagePlan"]
+    if any(plan.action == "Remove" for plan in plans):
+        close_to_keys(session.client("apigateway"), stack.outputs()["ApiPlanId"])
 
 
 def _apply(
@@ -228,7 +243,9 @@ def _apply(
     names: Mapping[str, str],
     *,
     may_lose: bool,
+    prepare: Callable[[ChangeSet], None] = lambda _: None,
 ) -> None:
+    """``prepare`` is called once it is agreed on."""
     change_set = stack.propose(template, parameters, tags, names)
     if change_set is None:
         print("  unchanged")
@@ -239,6 +256,7 @@ def _apply(
         raise StepFailed(
             "Nothing was changed. If the data may go, say so when asked, or by --allow-data-loss."
         )
+    prepare(change_set)
     stack.apply(change_set, _progress(len(change_set.changes)))
 
 

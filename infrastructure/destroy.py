@@ -107,14 +107,14 @@ def require_no_dead_letters(stage: str, stack: Stack, session: Session) -> None:
 
 
 def _delete_functions(stage: str, outputs: Mapping[str, str], session: Session) -> None:
+    if "ApiPlanId" in outputs:
+        close_to_keys(session.client("apigateway"), outputs["ApiPlanId"])
     config = chalice_config(stage)
     deployed = Deployed(session, config.app_name, stage)
     record = State(chalice=deployed.completed(State().chalice))
     if not record.chalice["resources"]:
         print("  there are none")
         return
-    if "ApiPlanId" in outputs:
-        close_to_keys(session.client("apigateway"), outputs["ApiPlanId"])
     if "DeploymentsBucket" not in outputs:
         write_chalice_state(PROJECT, stage, record)
         run_chalice("delete", stage)

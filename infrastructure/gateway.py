@@ -213,6 +213,8 @@ ACCESS_LOG = json.dumps(
             "timestamp": "requestTime",
             "ip": "identity.sourceIp",
             "caller": "identity.caller",
+            "user": "authorizer.claims.sub",
+            "key_id": "identity.apiKeyId",
             "method": "httpMethod",
             "route": "resourcePath",
             "status": "status",
@@ -222,7 +224,10 @@ ACCESS_LOG = json.dumps(
         }.items()
     }
 )
-"""A line of JSON a request. The route and not the path, which may hold a name of somebody's."""
+"""A line of JSON a request; who called, by the ids of IAM, of a user or of a key.
+
+The route and not the path, which may hold a name of somebody's.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +324,7 @@ class Gateway:
 
 
 def close_to_keys(client: "APIGatewayClient", plan_id: str) -> None:
-    """A usage plan that opens something can neither be deleted nor its API be."""
+    """Take every API out of a usage plan: one that has any cannot be deleted."""
     _set_plan(client, plan_id, set())
 
 

@@ -23,6 +23,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 TEMPLATE = PROJECT / "infrastructure" / "resources.yaml"
 PARAMETERS = PROJECT / "infrastructure" / "parameters.json"
 CONFIG = PROJECT / ".chalice" / "config.json"
+SOMETIMES = ("USER_POOL_ARN", "USER_POOL_CLIENT_ID")
+"""Variables that a stack tells or, once its API asks for no users any more, does not."""
+
 TAG = "image-pipeline-stage"
 """Every resource of a stage carries it, with the stage's name: CloudFormation hands it down."""
 
@@ -59,9 +62,11 @@ def configure(config: Mapping[str, Any], stage: str, outputs: Mapping[str, str])
     stages = dict(config.get("stages", {}))
     here = {"api_gateway_stage": stage, "tags": {TAG: stage}} | stages.get(stage, {})
     from_stack = stage_config(outputs)
-    here["environment_variables"] = (
-        here.get("environment_variables", {}) | from_stack["environment_variables"]
-    )
+    kept = here.get("environment_variables", {}).items()
+    here["environment_variables"] = {
+        **{name: value for name, value in kept if name not in SOMETIMES},
+        **from_stack["environment_variables"],
+    }
     functions = dict(here.get("lambda_functions", {}))
     for name, role in from_stack["lambda_functions"].items():
         functions[name] = functions.get(name, {}) | role

@@ -305,17 +305,19 @@ def test_status_is_well_and_logs_show_the_way_of_the_image(tool: Tool) -> None:
         assert word in logged.stdout
 
 
-def test_api_refuses_who_does_not_sign_with_cors_and_problem_details(tool: Tool) -> None:
-    """API Gateway's own errors look like the app's, and a page of another origin can read them."""
+def test_api_refuses_who_does_not_sign_in_words_of_its_own(tool: Tool) -> None:
+    """API Gateway's own errors are problem details, which no page of another origin may read."""
     gateway = tool.emulator.client("apigateway")
     api = gateway.get_rest_apis()["items"][0]["id"]
-    answers = {
-        item["responseType"]: item
-        for item in gateway.get_gateway_responses(restApiId=api, limit=500)["items"]
-    }
-    for kind in ("DEFAULT_4XX", "DEFAULT_5XX"):
-        parameters = answers[kind]["responseParameters"]
-        assert parameters["gatewayresponse.header.Access-Control-Allow-Origin"] == "'*'"
+    url = f"{tool.emulator.endpoint}/restapis/{api}/{STAGE}/_user_request_"
+    for path in ("/images", "/nowhere", "/"):
+        with pytest.raises(HTTPError) as refused:
+            urlopen(url + path, timeout=30)
+        problem = json.load(refused.value)
+        assert (problem["status"], problem["code"]) == (403, "missing_signature")
+        assert "Access-Control-Allow-Origin" not in refused.value.headers
+    with urlopen(f"{url}/health", timeout=30) as answer:
+        assert json.load(answer) == {"status": "ok"}
     stage = gateway.get_stage(restApiId=api, stageName=STAGE)
     assert stage["tracingEnabled"]
     assert stage["accessLogSettings"]["destinationArn"].endswith(f"image-pipeline-{STAGE}")
@@ -464,6 +466,39 @@ def fits(grant: Grant) -> Callable[[Grant], bool]:
     )
 
 
+def test_another_setting_asks_for_users_and_then_for_a_key(
+    tool: Tool, deployer: dict[str, str]
+) -> None:
+    """With a deployer's rights. Each time the smoke test is let in, or refused, as it should be."""
+    path = tool.project / ".chalice" / "config.json"
+
+    def deploy(auth: str) -> str:
+        config = json.loads(path.read_text())
+        config["stages"][STAGE]["environment_variables"]["API_AUTH"] = auth
+        path.write_text(json.dumps(config))
+        environ = tool.emulator.environ | deployer
+        ran = python(tool.project, environ, "-m", "infrastructure", "deploy", "--stage", STAGE)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return ran.stdout
+
+    said = deploy("cognito")
+    cognito = tool.emulator.client("cognito-idp")
+    [pool] = cognito.list_user_pools(MaxResults=60)["UserPools"]
+    assert "the API asks who wants to know of it" in said
+    assert f"admin-create-user --user-pool-id {pool['Id']}" in said
+
+    said = deploy("key")
+    gateway = tool.emulator.client("apigateway")
+    [key] = gateway.get_api_keys(includeValues=True)["items"]
+    [plan] = gateway.get_usage_plans()["items"]
+    assert key["name"] == plan["name"] == f"image-pipeline-{STAGE}"
+    assert key["tags"] == plan["tags"] == {"image-pipeline-stage": STAGE}
+    assert "the API tells of it" in said
+    assert f"get-api-key --api-key {key['id']}" in said
+    assert key["value"] not in said
+    assert not cognito.list_user_pools(MaxResults=60)["UserPools"]
+
+
 def test_destroy_asks_for_the_name_and_leaves_nothing(tool: Tool) -> None:
     """Last: with originals in the bucket and nobody at a terminal."""
     s3 = tool.emulator.client("s3")
@@ -515,5 +550,8 @@ def everything(emulator: Emulator) -> dict[str, Any]:
         "log groups": [
             group["logGroupName"] for group in client("logs").describe_log_groups()["logGroups"]
         ],
+        "keys": gateway.get_api_keys()["items"],
+        "plans": gateway.get_usage_plans()["items"],
+        "users": client("cognito-idp").list_user_pools(MaxResults=60)["UserPools"],
         "rules": [rule["Name"] for rule in client("events").list_rules()["Rules"]],
     }

@@ -34,7 +34,7 @@ from infrastructure.deploy import (
 )
 from infrastructure.deployed import Deployed, Function
 from infrastructure.preflight import Target
-from infrastructure.stack import Change, ChangeSet, StackFailed
+from infrastructure.stack import Change, ChangeSet, Stack, StackFailed
 from infrastructure.state import State
 
 TARGET = Target("1", "eu-central-1", "arn:aws:iam::1:user/me", is_local=False)
@@ -378,6 +378,29 @@ def test_changes_that_lose_data_are_marked(capsys: pytest.CaptureFixture[str]) -
     assert lost.endswith("its data goes")
     assert "Alarm" in alarm
     assert "data" not in alarm
+
+
+@pytest.mark.parametrize(("action", "is_released"), [("Remove", True), ("Modify", False)])
+def test_plan_that_goes_lets_go_of_the_api(action: str, is_released: bool) -> None:  # noqa: FBT001
+    """AWS refuses to delete one that has any; CloudFormation has not put it there."""
+    client = boto3.client("apigateway", region_name="eu-central-1")
+    stubber, plan = Stubber(client), {"usagePlanId": "plan"}
+    if is_released:
+        stubber.add_response(
+            "get_usage_plan", {"apiStages": [{"apiId": "api", "stage": "dev"}]}, plan
+        )
+        patch = {"op": "remove", "path": "/apiStages", "value": "api:dev"}
+        stubber.add_response("update_usage_plan", {}, plan | {"patchOperations": [patch]})
+    stubber.activate()
+    session = create_autospec(Session, instance=True)
+    session.client.return_value = client
+    stack = create_autospec(Stack, instance=True)
+    stack.outputs.return_value = {"ApiPlanId": "plan"}
+    change = Change(action, "ApiPlan", "AWS::ApiGateway::UsagePlan", replaces=False)
+
+    deploy.release_plan(ChangeSet("c", is_new=False, changes=[change]), stack, session)
+
+    stubber.assert_no_pending_responses()
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,17 @@ def test_configuring_twice_changes_nothing_more() -> None:
     assert configure(once, "dev", OUTPUTS) == once
 
 
+def test_pool_that_is_gone_is_forgotten() -> None:
+    """The stack tells of one only while the API asks for its users."""
+    pool = {"UserPoolArn": "arn:pool", "UserPoolClientId": "client"}
+    asking = configure(CONFIG, "dev", OUTPUTS | pool)
+    variables = asking["stages"]["dev"]["environment_variables"]
+    assert (variables["USER_POOL_ARN"], variables["USER_POOL_CLIENT_ID"]) == ("arn:pool", "client")
+
+    assert configure(asking, "dev", OUTPUTS) == configure(CONFIG, "dev", OUTPUTS)
+    assert configure(asking, "dev", OUTPUTS | pool) == asking
+
+
 def test_paths_and_names_are_those_of_the_project() -> None:
     """The template is where the deployment looks for it, and stacks are named by stage."""
     assert TEMPLATE.is_file()
