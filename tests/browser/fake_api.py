@@ -1,7 +1,6 @@
 """The page with an API in memory, both by Playwright's routing: no server, no cloud, no waiting."""
 
 import json
-from base64 import b64encode
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -169,13 +168,18 @@ class FakeApi:
         return Answer({"labels": named[: int(query["limit"][0])], "total": len(named)})
 
     def _permit(self, wish: dict[str, Any]) -> Answer:
-        image_id, key = b64encode(wish["name"].encode()).hex()[:26], f"uploads/{wish['name']}"
+        image_id, key = image_id_of(wish["name"]), f"uploads/{wish['name']}"
         fields = {"key": key, "policy": "signed", "Content-Type": wish["content_type"]}
         offered = {"url": f"{STORAGE}/", "fields": fields, "max_bytes": 50_000_000}
         expires_at = "2099-01-01T00:00:00.000Z"
         return Answer(
             {"image_id": image_id, "key": key, "upload": {**offered, "expires_at": expires_at}}
         )
+
+
+def image_id_of(name: str) -> str:
+    """The id of what is uploaded under a name."""
+    return name.encode().hex()[:26]
 
 
 def matches(image: dict[str, Any], query: dict[str, list[str]]) -> bool:

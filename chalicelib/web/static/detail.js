@@ -353,7 +353,7 @@ function rendition({ name, url, format, width, height, size_bytes: length }, fil
     {},
     el(
       "a",
-      { href: url, target: "_blank", rel: "noopener", download: saved, on: { click } },
+      { href: isOfTheWeb(url) && url, target: "_blank", rel: "noopener", download: saved, on: { click } },
       el("span", { class: "name" }, name),
       el(
         "span",
@@ -364,6 +364,9 @@ function rendition({ name, url, format, width, height, size_bytes: length }, fil
     ),
   );
 }
+
+/** Never `javascript:`, even if the API should say so. */
+const isOfTheWeb = (url) => /^https?:/i.test(url);
 
 /** A browser saves what another origin holds only by way of its bytes; else it opens it. */
 async function save(event, url, name) {

@@ -178,7 +178,7 @@ export class Gallery {
   #retryOf(image, tabindex) {
     const run = () => this.#retry(image);
     const attributes = { type: "button", class: "small retry", tabindex, on: { click: run } };
-    return el("button", attributes, "Try again", unseen(`: ${fileName(image)}`));
+    return el("button", attributes, "Try again", unseen(` ${fileName(image)}`));
   }
 
   #walk(event) {

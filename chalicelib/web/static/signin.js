@@ -25,7 +25,7 @@ const CODES = {
 /** Ask for an API key. It is not tried here: the API is, with the next request. */
 export const askForKey = (reason) =>
   run({
-    title: "API key",
+    title: "A key, please",
     text: "This API is open to those who have a key. It is kept until this tab is closed.",
     reason,
     fields: ["key"],

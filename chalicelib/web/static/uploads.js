@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { IN_PROGRESS } from "./collection.js";
 import { $, el, fill, icon, unseen } from "./dom.js";
-import { bytes, count, fileName, labelLine, reasonOf } from "./format.js";
+import { bytes, count, fileName, labelLine, number, reasonOf } from "./format.js";
 import { renditionFor } from "./pictures.js";
 
 const AT_ONCE = 3;
@@ -314,7 +314,7 @@ export class Uploads extends EventTarget {
     this.#tray.hidden = all === 0;
     $("#tray-clear").hidden = over.length === 0;
     $("#tray-count").textContent =
-      over.length < all ? `${over.length} of ${all} done` : `${count(all, "upload")} done`;
+      over.length < all ? `${number(over.length)} of ${number(all)} done` : `${count(all, "upload")} done`;
     $("#tray-bad").textContent = bad.length ? `${bad.length} not completed` : "";
     $("#tray-progress").value = all ? sum(this.#uploads.map(share)) / all : 0;
     $("#tray-progress").hidden = over.length === all;

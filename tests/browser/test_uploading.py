@@ -1,0 +1,145 @@
+"""What may go wrong between a file and S3, and what the tray says of it."""
+
+from collections.abc import Callable
+
+from playwright.sync_api import Locator, Page, Route, expect
+
+from tests.browser.fake_api import API, STORAGE, Answer, FakeApi, image, image_id_of, missing, refused
+
+OpenFake = Callable[..., Page]
+AT_STORAGE = ("POST", STORAGE.removeprefix("https://"))
+XML = "application/xml"
+
+
+def send(page: Page, *names: str) -> None:
+    files = [{"name": name, "mimeType": "image/png", "buffer": b"pixels"} for name in names]
+    page.set_input_files("#files", files)
+
+
+def row(page: Page, name: str = "cat.png") -> Locator:
+    return page.locator(".upload").filter(has_text=name)
+
+
+def s3_error(code: str, message: str = "Said by S3.", status: int = 400) -> Answer:
+    said = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    return Answer(said, status, XML)
+
+
+def test_a_file_goes_to_s3_as_permitted(open_fake: OpenFake, api: FakeApi) -> None:
+    """All fields of the permit first, in their order, then the file; S3 learns of no sign-in."""
+    page = open_fake()
+    send(page, "cat.png")
+    expect(row(page)).to_contain_text("Stored")
+    wish = api.requests("POST", "/uploads")[0].post_data_json
+    assert wish == {"name": "cat.png", "content_type": "image/png", "size_bytes": 6}
+    upload = next(request for request in api.asked if request.url.startswith(STORAGE))
+    body = (upload.post_data_buffer or b"").decode()
+    places = [body.index(part) for part in ('"key"', '"policy"', '"Content-Type"', '"file"')]
+    assert places == sorted(places)
+    assert "authorization" not in upload.headers
+
+
+def test_an_upload_is_awaited(open_fake: OpenFake, api: FakeApi) -> None:
+    """Until S3's event is registered the API knows of no such image, and that is no failure."""
+    page = open_fake()
+    send(page, "cat.png")
+    expect(row(page)).to_contain_text("Stored, about to be registered")
+    api.put(image(1, "Cat", image_id=image_id_of("cat.png"), key="uploads/cat.png"))
+    expect(row(page)).to_contain_text("Completed: Cat")
+    expect(page.locator(".tile")).to_have_count(1)
+
+
+def test_an_upload_that_never_arrives_is_said(open_fake: OpenFake, api: FakeApi) -> None:
+    """After a minute and a half of asking, less and less often."""
+    page = open_fake("#show=failed")
+    page.clock.install()
+    send(page, "cat.png")
+    expect(row(page)).to_contain_text("Stored")
+    for _ in range(12):
+        page.clock.run_for(10_000)
+    expect(row(page)).to_contain_text("S3 has the file, but the pipeline has not heard of it")
+    asked = [request for request in api.asked if request.url.endswith("/status")]
+    assert 5 < len(asked) < 25
+
+
+def test_what_s3_refuses_is_a_sentence(open_fake: OpenFake, api: FakeApi) -> None:
+    """Too large by the limit of the permit; anything else in S3's own words, as text."""
+    api.answers[AT_STORAGE] = s3_error("EntityTooLarge")
+    page = open_fake()
+    send(page, "cat.png")
+    expect(row(page)).to_contain_text("The file is over the limit of 50,000,000 bytes.")
+    api.answers[AT_STORAGE] = s3_error("Other", "No, &lt;b&gt;never&lt;/b&gt;.")
+    send(page, "dog.png")
+    expect(row(page, "dog.png")).to_contain_text("S3 refused the file: No, ")
+    expect(row(page).get_by_role("button")).to_have_count(0)
+
+
+def test_a_permit_that_has_run_out_is_renewed(open_fake: OpenFake, api: FakeApi) -> None:
+    """Trying again asks for another one."""
+    api.answers[AT_STORAGE] = s3_error("AccessDenied", "Policy expired", 403)
+    page = open_fake()
+    send(page, "cat.png")
+    expect(row(page)).to_contain_text("has run out")
+    del api.answers[AT_STORAGE]
+    row(page).get_by_role("button", name="Try again").click()
+    expect(row(page)).to_contain_text("Stored")
+    assert len(api.requests("POST", "/uploads")) == 2
+
+
+def test_a_network_that_fails_can_be_tried_again(open_fake: OpenFake, api: FakeApi) -> None:
+    """With the same permit: were the file there already, it would be the same image."""
+    page = open_fake()
+    page.context.route(f"{STORAGE}/**", lambda route: route.abort(), times=1)
+    send(page, "cat.png")
+    expect(row(page)).to_contain_text("The connection to S3 broke off")
+    row(page).get_by_role("button", name="Try again").click()
+    expect(row(page)).to_contain_text("Stored")
+    assert len(api.requests("POST", "/uploads")) == 1
+
+
+def test_a_url_tried_again_is_the_same_request(open_fake: OpenFake, api: FakeApi) -> None:
+    """By its idempotency key, as long as nothing was heard of the first try."""
+    page = open_fake()
+    api.answers["POST", "/images"] = refused(503, "unavailable", "Later.")
+    page.get_by_role("button", name="From URL").click()
+    page.get_by_label("URL of the image").fill("https://example.org/cat.png")
+    page.get_by_role("button", name="Fetch", exact=True).click()
+    row(page).get_by_role("button", name="Try again").click()
+    expect(row(page).get_by_role("button", name="Try again")).to_be_visible()
+    keys = [request.headers["idempotency-key"] for request in api.requests("POST", "/images")]
+    assert len(keys) == 2
+    assert keys[0] == keys[1]
+
+
+def test_an_upload_can_be_cancelled_half_way(open_fake: OpenFake) -> None:
+    """Nothing more is sent; it can be taken up again."""
+    page = open_fake()
+    held: list[Route] = []
+    page.context.route(f"{STORAGE}/**", lambda route: held.append(route))
+    send(page, "cat.png")
+    row(page).get_by_role("button", name="Cancel").click()
+    expect(row(page)).to_contain_text("Cancelled")
+    expect(row(page).get_by_role("button", name="Try again")).to_be_visible()
+
+
+def test_a_thousand_files_wait_in_line(open_fake: OpenFake, api: FakeApi) -> None:
+    """Three at a time are on their way, and the tray counts them all."""
+    page = open_fake()
+    held: list[Route] = []
+    page.context.route(f"{STORAGE}/**", lambda route: held.append(route))
+    send(page, *(f"{number}.png" for number in range(1000)))
+    expect(page.locator("#tray-count")).to_have_text("0 of 1,000 done")
+    expect(page.locator('.upload[data-state="SENDING"]')).to_have_count(3)
+    assert len(api.requests("POST", "/uploads")) == 3
+
+
+def test_a_failed_image_is_tried_again_from_its_tile(open_fake: OpenFake, api: FakeApi) -> None:
+    """The tile shows that it is on its way again; one that is gone by then goes."""
+    api.put(image(1, status="FAILED", renditions=[]), image(2, status="FAILED", renditions=[]))
+    page = open_fake()
+    page.get_by_role("button", name="Try again picture 1.jpg").click()
+    expect(page.locator(".tile.queued")).to_contain_text("picture 1.jpg")
+    api.answers["POST", "/images/image000002/reprocess"] = missing()
+    page.get_by_role("button", name="Try again picture 2.jpg").click()
+    expect(page.locator(".tile")).to_have_count(1)
+    assert api.requests("POST", "/images/image000001/reprocess")[0].url.startswith(API)
