@@ -10,6 +10,8 @@
   ImportRestApi for a first deployment and PutRestApi for each further one.
 - Cognito lets anybody sign up where administrators alone invite users, and who was invited choose
   any password.
+- A change set of CloudFormation's does not ask which resources the conditions leave out, so that it
+  misses those that come or go with a parameter.
 - API Gateway puts an API into a usage plan, and out of one, as if the plan had but one.
 - Loopback is plain HTTP, which the policies of AWS's buckets and queues refuse: here it counts as
   TLS.
@@ -28,12 +30,14 @@ from typing import Any
 from ministack.app import main
 from ministack.core import iam_actions, iam_evaluator
 from ministack.services import apigateway_v1, cognito
+from ministack.services.cloudformation import changesets
 
 Answer = tuple[int, Mapping[str, str], bytes]
 
 operation_action = iam_actions.extract_iam_action
 resource_arn = iam_actions.extract_resource_arn
 handle_request = apigateway_v1.handle_request
+resolve_for_diff = changesets._resolve_props_for_diff  # noqa: SLF001
 sign_up = cognito._sign_up  # noqa: SLF001
 respond = cognito._respond_to_auth_challenge  # noqa: SLF001
 evaluate = iam_evaluator.evaluate
@@ -129,6 +133,18 @@ def _described(api_id: str, status: int) -> Answer:
     return status, headers, body
 
 
+# ── CloudFormation ───────────────────────────────────────────────────────────────────────────────
+
+
+def resolve_and_decide(template: dict[str, Any], values: Any, *stack: str) -> dict[str, Any]:
+    """A template as change sets compare it, without what its conditions leave out."""
+    resolved: dict[str, Any] = resolve_for_diff(template, values, *stack)
+    truths = changesets._evaluate_conditions(template, values)  # noqa: SLF001
+    resources = resolved.get("Resources", {}).items()
+    decided = {name: each for name, each in resources if truths.get(each.get("Condition"), True)}
+    return {**resolved, "Resources": decided}
+
+
 # ── Cognito ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -179,6 +195,7 @@ if __name__ == "__main__":
     iam_actions.extract_iam_action = iam_action
     iam_actions.extract_resource_arn = iam_resource
     apigateway_v1.handle_request = handle_api_request
+    changesets._resolve_props_for_diff = resolve_and_decide  # noqa: SLF001
     cognito._sign_up = sign_up_unless_invited  # noqa: SLF001
     cognito._respond_to_auth_challenge = respond_with_good_password  # noqa: SLF001
     iam_evaluator._resolve_condition_key = resolve_condition_key  # noqa: SLF001

@@ -472,12 +472,13 @@ def test_another_setting_asks_for_users_and_then_for_a_key(
     """With a deployer's rights. Each time the smoke test is let in, or refused, as it should be."""
     path = tool.project / ".chalice" / "config.json"
 
-    def deploy(auth: str) -> str:
+    def deploy(auth: str, *words: str) -> str:
         config = json.loads(path.read_text())
         config["stages"][STAGE]["environment_variables"]["API_AUTH"] = auth
         path.write_text(json.dumps(config))
         environ = tool.emulator.environ | deployer
-        ran = python(tool.project, environ, "-m", "infrastructure", "deploy", "--stage", STAGE)
+        command = ("-m", "infrastructure", "deploy", "--stage", STAGE, *words)
+        ran = python(tool.project, environ, *command)
         assert ran.returncode == 0, ran.stdout + ran.stderr
         return ran.stdout
 
@@ -487,7 +488,7 @@ def test_another_setting_asks_for_users_and_then_for_a_key(
     assert "the API asks who wants to know of it" in said
     assert f"admin-create-user --user-pool-id {pool['Id']}" in said
 
-    said = deploy("key")
+    said = deploy("key", "--allow-data-loss")  # the users go
     gateway = tool.emulator.client("apigateway")
     [key] = gateway.get_api_keys(includeValues=True)["items"]
     [plan] = gateway.get_usage_plans()["items"]
