@@ -138,7 +138,7 @@ def offer_upload() -> Any:
 @app.route("/images", methods=["GET"], **callers)
 @answers(operations.LIST_IMAGES)
 def list_images() -> Any:
-    page = services().catalog.browse(browse_query(request(), operations.LIST_IMAGES))
+    page = services().catalog.browse(browse_query(request()))
     return views.page_view(page, base_of(request()), services().renditions.url)
 
 
@@ -220,13 +220,13 @@ def check_health() -> Any:
 @answers(operations.SHOW_ROOT)
 def show_root() -> Any:
     """The page or, for those who ask so by convention, what ``/images`` does."""
-    if "url" in (request().query_params or {}):
+    if {"url", "name"} & set(request().query_params or {}):
         require_caller(settings())
         cors.refuse_foreign_page(request(), settings().api_allowed_origins)
         return ingest(remote_wish_of(request()))
     if prefers_json(request()):
         require_caller(settings())
-        page = services().catalog.browse(browse_query(request(), operations.SHOW_ROOT))
+        page = services().catalog.browse(browse_query(request()))
         return views.page_view(page, base_of(request()), services().renditions.url)
     return front_page(request(), services().renditions.url, services().uploads, sign_in(settings()))
 

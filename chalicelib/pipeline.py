@@ -95,7 +95,13 @@ def once(request: str, fingerprint: str, do: Callable[[], Image], services: Serv
 
 
 def submit(
-    key: str, body: bytes, content_type: str, filename: str, services: Services, *, request: str = ""
+    key: str,
+    body: bytes,
+    content_type: str,
+    filename: str,
+    services: Services,
+    *,
+    request: str = "",
 ) -> Image:
     """Store an original that came over REST, so that its event starts the pipeline.
 
@@ -531,9 +537,19 @@ def reprocess(image_id: str, services: Services) -> Image:
 
 
 def delete(image_id: str, services: Services) -> Image:
-    """Delete an original; the event of its removal does the rest. Raises ImageNotFound."""
-    image = find(image_id, services)
-    services.uploads.delete(image.original.key)
+    """Delete an original, and its image for all who ask; the event does the rest.
+
+    Raises ImageNotFound.
+    """
+    original = replace(find(image_id, services).original, sequencer="")
+    services.uploads.delete(original.key)
+
+    def record(image: Image | None) -> Image | None:
+        if image is None or image.status is ImageStatus.DELETED:
+            return None
+        return replace(_as_held(original, image, services), lease_until=None)
+
+    image, _ = _update(image_id, record, services)
     return image
 
 

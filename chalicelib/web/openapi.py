@@ -133,7 +133,9 @@ def _body(bodies: Mapping[str, tuple[Parameter, ...]]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for content_type, members in bodies.items():
         if not members:
-            content[content_type] = {"schema": {"type": "string", "format": "binary"}}
+            content[content_type] = {
+                "schema": {"type": "string", "format": "binary", "minLength": 1}
+            }
             continue
         content[content_type] = {
             "schema": {

@@ -46,7 +46,7 @@ MAX_DISTANCE = 7
 """Bits of a perceptual hash in which similar pictures may differ, as far as the index finds all."""
 
 MAX_URL_LENGTH = 2048
-MAX_CURSOR = 200
+MAX_CURSOR = 100
 
 SHOWN_STATUSES = tuple(status for status in ImageStatus if status is not ImageStatus.DELETED)
 
@@ -164,9 +164,9 @@ CURSOR = Parameter(
     name="cursor",
     about="`cursor` of the page before, as it is. A page may hold fewer images than `limit`, even "
     "none, while there is a cursor: what one page looks through is bounded.",
-    parse=text(0, MAX_CURSOR),
-    schema={"type": "string", "format": "cursor", "maxLength": MAX_CURSOR},
-    example="MjAyNi0wMS0zMVQwOToxNTowMC4wMDBaI21kbjV4cWxmbWtjcm1kcnhtYmlicTRzYmZ1",
+    parse=text(1, MAX_CURSOR),
+    schema={"type": "string", "pattern": "^[0-9]{13}[.][a-z2-7]{26}$"},
+    example="1769850900000.mdn5xqlfmkcrmdrxmbibq4sbfu",
 )
 PREFIX = Parameter(
     name="prefix",
@@ -286,7 +286,7 @@ UPLOAD_IMAGE = Operation(
     tag="Upload",
     parameters=(NAME, IDEMPOTENCY_KEY),
     bodies={
-        **dict.fromkeys(RAW_TYPES, ()),
+        **dict.fromkeys(DIRECT_TYPES, ()),
         "multipart/form-data": (FORM_FILE, NAME_MEMBER),
         "application/json": URL_MEMBERS,
     },
@@ -303,11 +303,10 @@ OFFER_UPLOAD = Operation(
     answers={HTTPStatus.OK: ("OfferedUpload",)},
     errors=(InvalidRequest, CrossSiteRequest, KeyTaken, PayloadTooLarge, UnsupportedMediaType),
 )
-LIST_PARAMETERS = (STATUS, LABEL, MIN_CONFIDENCE, FROM, TO, LIMIT, CURSOR)
 LIST_IMAGES = Operation(
     summary="List and search images, newest first",
     tag="Images",
-    parameters=LIST_PARAMETERS,
+    parameters=(STATUS, LABEL, MIN_CONFIDENCE, FROM, TO, LIMIT, CURSOR),
     answers={HTTPStatus.OK: ("ImagePage",)},
     errors=(InvalidRequest,),
 )
@@ -386,21 +385,19 @@ CHECK_HEALTH = Operation(
 )
 SHOW_ROOT = Operation(
     summary="The page; the list as JSON; or an image from a URL",
-    about="A browser gets the page, `Accept: application/json` what `GET /images` gives, and "
-    "`?url=` what `POST /images` does. Where callers are known by API key or sign-in, it gives the "
-    "page alone.",
+    about="A browser gets the page, `Accept: application/json` what `GET /images` gives with the "
+    "same parameters, and `?url=` does what `POST /images` does. Where callers are known by API "
+    "key or sign-in, it gives the page alone.",
     tag="Service",
     parameters=(
         Parameter(
             name="url",
-            about=URL_TEXT.about,
+            about=URL_TEXT.about + " Without it, this is the page.",
             parse=URL_TEXT.parse,
             schema=URL_TEXT.schema,
             example=URL_TEXT.example,
         ),
         NAME,
-        IDEMPOTENCY_KEY,
-        *LIST_PARAMETERS,
     ),
     answers={HTTPStatus.OK: ("text/html", "ImagePage"), HTTPStatus.ACCEPTED: ("Progress",)},
     errors=(*UPLOAD_ERRORS, SignInRequired),

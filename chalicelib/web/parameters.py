@@ -113,6 +113,8 @@ def whole(least: int, most: int) -> Callable[[Any], int]:
     """Parses a whole number, as text or as JSON has it."""
 
     def parse(value: Any) -> int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # JSON Schema knows no difference
         shown = str(value)
         if isinstance(value, bool) or not (shown.isascii() and shown.isdecimal()):
             raise ValueError(f"is a whole number from {least} to {most}, not {shown!r:.40}")

@@ -1,6 +1,7 @@
 """What a client has sent, as the use cases want it. Raises InvalidRequest that says what to do."""
 
 import json
+import re
 import unicodedata
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,7 +26,7 @@ BINARY_TYPES = ("multipart/form-data", *operations.RAW_TYPES)
 """Content types that API Gateway shall hand over as bytes, beside those Chalice knows to be."""
 
 MAX_NAME_BYTES = 255
-MAX_IDEMPOTENCY_KEY = 255
+IDEMPOTENCY_KEY = operations.IDEMPOTENCY_KEY.schema["pattern"]
 MAX_BODY_BYTES = 4_500_000
 """Lambda takes 6 MB a request, and API Gateway hands binary over in base64, a third longer."""
 
@@ -101,6 +102,8 @@ def wish_of(request: Request) -> Wish:
 def remote_wish_of(request: Request) -> RemotePicture:
     """The URL in the query of ``GET /?url=…&name=…``."""
     values = query_values(request, operations.SHOW_ROOT)
+    if values["url"] is None:
+        raise InvalidRequest("'url' is missing: a name alone names nothing.", {"url": "is missing"})
     return RemotePicture(values["url"], values["name"] or None)
 
 
@@ -160,12 +163,12 @@ def idempotency_of(request: Request) -> str:
 
     (IETF draft-ietf-httpapi-idempotency-key-header.) Keys of different callers are different.
     """
-    key = request.headers.get("idempotency-key", "")
-    if not key:
+    key = request.headers.get("idempotency-key")
+    if key is None:
         return ""
-    if len(key) > MAX_IDEMPOTENCY_KEY or not (key.isascii() and key.isprintable()):
+    if not re.fullmatch(IDEMPOTENCY_KEY, key):
         raise InvalidRequest(
-            f"Idempotency-Key has to be up to {MAX_IDEMPOTENCY_KEY} printable ASCII characters.",
+            "Idempotency-Key has to be 1 to 255 ASCII characters without spaces.",
             {"Idempotency-Key": "is no such text"},
         )
     identity = request.context.get("identity") or {}
@@ -303,9 +306,9 @@ def image_ids_of(filename: str) -> tuple[str, ...]:
     return tuple(image_id_of(key) for key in dict.fromkeys(keys))
 
 
-def browse_query(request: Request, operation: operations.Operation) -> Query:
+def browse_query(request: Request) -> Query:
     """Which images a list shall show."""
-    values = query_values(request, operation)
+    values = query_values(request, operations.LIST_IMAGES)
     status = values["status"]
     return Query(
         limit=values["limit"],

@@ -574,7 +574,7 @@ class World:
         named = {rendition.key for image in live for rendition in image.renditions}
         assert named == stored.keys(), f"orphaned or missing: {named ^ stored.keys()}"
         self._check_labels(live)
-        listed = {image.image_id for image in pipeline.browse(Query(100), self.raw_services).images}
+        listed = {image.image_id for image in self.raw_services.catalog.browse(Query(100)).images}
         assert listed == {image.image_id for image in live}, "the list is another"
         self._check_doubles()
 

@@ -143,8 +143,8 @@ def test_a_direct_upload_wants_json() -> None:
 def test_a_repeated_request_uploads_nothing_twice(services: FakeServices) -> None:
     """The same key and the same picture: the same image, whether named or not."""
     for name in ("cat.jpg", ""):
-        first = upload(name, idempotency_key=f"key of {name}")
-        again = upload(name, idempotency_key=f"key of {name}")
+        first = upload(name, idempotency_key=f"key-of-{name}")
+        again = upload(name, idempotency_key=f"key-of-{name}")
 
         assert (first.status_code, again.status_code) == (202, 202)
         assert first.json_body["image_id"] == again.json_body["image_id"]
@@ -172,7 +172,7 @@ def test_without_a_key_a_repetition_is_a_clash() -> None:
     assert_problem(upload("cat.jpg", idempotency_key="two"), 409, "key_taken")
 
 
-@pytest.mark.parametrize("key", ["x" * 256, "é", "\x01"])
+@pytest.mark.parametrize("key", ["x" * 256, "é", "\x01", "", "a b"])
 def test_a_key_that_cannot_be_one_is_refused(services: FakeServices, key: str) -> None:
     """Headers are ASCII, and nobody needs more than 255 characters to be unique."""
     problem = assert_problem(upload("cat.jpg", idempotency_key=key), 400, "invalid_request")
@@ -363,6 +363,7 @@ def test_the_root_fetches_from_a_url(services: FakeServices) -> None:
 
     assert_problem(get(f"/?url={url}&name=cat.jpg"), 422, "unfetchable_url")
     assert_problem(get("/?url=ftp%3A%2F%2Fx%2Fy"), 400, "invalid_request")
+    assert_problem(get("/?name=cat.jpg"), 400, "invalid_request")
     assert_problem(get(f"/?url={url}&name=.."), 400, "invalid_request")
     assert services.uploads.calls == []
 

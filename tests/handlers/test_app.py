@@ -1071,7 +1071,7 @@ def test_pages_follow_each_other(album: list[str]) -> None:
         ("?to=2026-01-31T10:14:00+01:00", []),
         ("?from=2026-01-31T10:14:00%2B01:00", [4, 3, 2, 1, 0]),
         ("?X-Amz-Signature=ours-signs-in-the-query", [4, 3, 2, 1, 0]),
-        ("?limit=100&cursor=", [4, 3, 2, 1, 0]),
+        ("?limit=100", [4, 3, 2, 1, 0]),
         ("?limit=1", [4]),
         ("?label=" + "&label=".join(["cat"] * 10), [2, 1, 0]),
         ("?label=" + "x" * 256, []),

@@ -168,7 +168,7 @@ class World:
         services = self.services
         held = services.uploads.current(KEY)
         image = services.catalog.records[image_id_of(KEY)]
-        listed = pipeline.browse(Query(10), services).images
+        listed = services.catalog.browse(Query(10)).images
         assert image.announced
         if held is None:
             assert image.status is ImageStatus.DELETED

@@ -1359,6 +1359,45 @@ def test_delete_leaves_the_rest_to_the_event(services: FakeServices) -> None:
     assert recorded(services).status is ImageStatus.DELETED
 
 
+def test_deleted_image_is_gone_for_readers_before_its_event(services: FakeServices) -> None:
+    """Whoever has deleted it does not find it any more; nothing is announced before its time."""
+    complete(services)
+    stored = set(services.renditions.stored)
+
+    gone = pipeline.delete(image_id_of(KEY), services)
+
+    assert (gone.status, recorded(services).status) == ("DELETED", "DELETED")
+    assert (recorded(services).announced, recorded(services).lease_until) == (False, None)
+    assert (services.topic.statuses, set(services.renditions.stored)) == (["COMPLETED"], stored)
+    with pytest.raises(ImageNotFound):
+        pipeline.delete(image_id_of(KEY), services)
+
+
+def test_deletion_whose_event_is_lost_is_settled_by_a_recheck(services: FakeServices) -> None:
+    """As the sweep asks for: what is left to do stands on the record."""
+    complete(services)
+    pipeline.delete(image_id_of(KEY), services)
+
+    pipeline.recheck(KEY, services)
+
+    assert services.topic.statuses == ["COMPLETED", "DELETED"]
+    assert services.renditions.stored == {}
+    assert recorded(services).is_settled
+
+
+def test_deletion_beside_a_new_upload_leaves_that_alone(services: FakeServices) -> None:
+    """What was uploaded before the deletion is recorded is the image now."""
+    complete(services)
+    services.uploads.before("current", lambda: services.uploads.upload(KEY, OTHER))
+
+    image = pipeline.delete(image_id_of(KEY), services)
+
+    assert image.status is ImageStatus.QUEUED
+    pipeline.register(services.uploads.created(KEY), services)
+    assert recorded(services).status is ImageStatus.QUEUED
+    assert services.queue.sent[-1] == recorded(services).original
+
+
 def test_delete_of_an_unknown_image_is_refused(services: FakeServices) -> None:
     """There is nothing to delete under an id nobody has, and nothing is."""
     with pytest.raises(ImageNotFound):
