@@ -5,7 +5,7 @@
   ``…Batch``.
 - The resource of ``lambda:CreateFunction`` is the function to be (Service Authorization
   Reference); MiniStack takes every function for it.
-- It knows no condition keys of Lambda's, and names a rule of the default bus as one of another.
+- It knows no condition keys of Lambda's, nor the tags of API keys and usage plans, and names a rule of the default bus as one of another.
 - Its API Gateway imports OpenAPI documents for CloudFormation alone, while Chalice calls
   ImportRestApi for a first deployment and PutRestApi for each further one.
 - Cognito lets anybody sign up where administrators alone invite users, and who was invited choose
@@ -64,6 +64,7 @@ def iam_resource(
         {
             "lambda:principal": said.get("Principal"),
             "lambda:functionarn": said.get("FunctionName"),
+            **_tags_of_keys(arn),
         }
     )
     _, region, account = request
@@ -72,6 +73,16 @@ def iam_resource(
     if service == "events" and "Rule" in said:
         return f"arn:aws:events:{region}:{account}:rule/{said['Rule']}"
     return arn.replace(":rule/default/", ":rule/")
+
+
+def _tags_of_keys(arn: str) -> Mapping[str, str]:
+    """Those of an API key or a usage plan, as condition keys; the parts of a plan have none."""
+    kind, _, name = arn.partition("::/")[2].partition("/")
+    v1 = apigateway_v1
+    made = {"apikeys": v1._api_keys, "usageplans": v1._usage_plans}.get(kind)  # noqa: SLF001
+    every = made.all_items() if made is not None else ()
+    tags: Mapping[str, str] = next((each["tags"] for (*_, id_), each in every if id_ == name), {})
+    return {f"aws:resourcetag/{tag.lower()}": value for tag, value in tags.items()}
 
 
 # ── importing an API ─────────────────────────────────────────────────────────────────────────────
