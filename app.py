@@ -220,10 +220,10 @@ def check_health() -> Any:
 @answers(operations.SHOW_ROOT)
 def show_root() -> Any:
     """The page or, for those who ask so by convention, what ``/images`` does."""
-    if {"url", "name"} & set(request().query_params or {}):
+    if wish := remote_wish_of(request()):
         require_caller(settings())
         cors.refuse_foreign_page(request(), settings().api_allowed_origins)
-        return ingest(remote_wish_of(request()))
+        return ingest(wish)
     if prefers_json(request()):
         require_caller(settings())
         page = services().catalog.browse(browse_query(request()))

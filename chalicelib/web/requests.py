@@ -76,9 +76,12 @@ Wish = Picture | RemotePicture
 
 def query_values(request: Request, operation: operations.Operation) -> dict[str, Any]:
     """The parameters of an operation. Raises InvalidRequest that names each that is at fault."""
+    return read_query(operation.parameters, _given(request))
+
+
+def _given(request: Request) -> dict[str, list[str]]:
     given = request.query_params
-    values = {name: given.getlist(name) for name in given} if given else {}
-    return read_query(operation.parameters, values)
+    return {name: given.getlist(name) for name in given} if given else {}
 
 
 def wish_of(request: Request) -> Wish:
@@ -99,12 +102,12 @@ def wish_of(request: Request) -> Wish:
     return Picture(_bytes_of(request, MAX_BODY_BYTES), media_type, name or None)
 
 
-def remote_wish_of(request: Request) -> RemotePicture:
-    """The URL in the query of ``GET /?url=…&name=…``."""
-    values = query_values(request, operations.SHOW_ROOT)
-    if values["url"] is None:
-        raise InvalidRequest("'url' is missing: a name alone names nothing.", {"url": "is missing"})
-    return RemotePicture(values["url"], values["name"] or None)
+def remote_wish_of(request: Request) -> RemotePicture | None:
+    """The URL in the query of ``GET /?url=…&name=…``; whatever else is there is nobody's."""
+    given = _given(request)
+    ours = {parameter.name for parameter in operations.SHOW_ROOT.parameters} & given.keys()
+    values = read_query(operations.SHOW_ROOT.parameters, {name: given[name] for name in ours})
+    return RemotePicture(values["url"], values["name"] or None) if values["url"] else None
 
 
 def upload_of(wish: Wish, request_id: str, settings: Settings) -> Upload:

@@ -363,9 +363,15 @@ def test_the_root_fetches_from_a_url(services: FakeServices) -> None:
 
     assert_problem(get(f"/?url={url}&name=cat.jpg"), 422, "unfetchable_url")
     assert_problem(get("/?url=ftp%3A%2F%2Fx%2Fy"), 400, "invalid_request")
-    assert_problem(get("/?name=cat.jpg"), 400, "invalid_request")
+    assert_problem(get("/?url="), 400, "invalid_request")
+    assert_problem(get(f"/?name={'x' * 1025}"), 400, "invalid_request")
     assert_problem(get(f"/?url={url}&name=.."), 400, "invalid_request")
     assert services.uploads.calls == []
+
+
+def test_the_page_bears_whatever_is_put_behind_it() -> None:
+    """As those do who count where people come from."""
+    assert get("/?utm_source=mail&name=cat.jpg").body.startswith(b"<!doctype html>")
 
 
 def test_the_root_fetches_for_no_page_of_another_origin(services: FakeServices) -> None:
