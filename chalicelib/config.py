@@ -177,8 +177,8 @@ class Settings:
     max_side: int = _setting(parse_count, "Longest side of an original, in pixels.", "20000")
     max_labels: int = _setting(
         # A transaction of DynamoDB takes 100 items: see WRITES in chalicelib/aws/catalog.py.
-        count_within(1, 47),
-        "Most labels asked of Rekognition per image, up to 47.",
+        count_within(1, 94),
+        "Most labels asked of Rekognition per image, up to 94.",
         "20",
     )
     min_confidence: float = _setting(

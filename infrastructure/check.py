@@ -26,15 +26,18 @@ from chalicelib import pipeline
 from chalicelib.aws import batches
 from chalicelib.aws.catalog import READ_BATCH
 from chalicelib.aws.layout import (
-    COUNTERS,
+    FOLDS,
+    LABEL_MARK,
     SHARDS,
+    TOTALS,
     Key,
-    counted,
+    by_label,
+    counters_of,
     deserialize,
     entries_of,
     image_id_at,
     label_partition,
-    tally_of,
+    labels_of,
 )
 from chalicelib.aws.storage import ORIGINAL_GONE, attempt_of
 from chalicelib.bootstrap import Services
@@ -44,7 +47,7 @@ from chalicelib.messages import Recheck, printable, timestamp
 from chalicelib.model import Image, ImageStatus, Original
 from chalicelib.sweep import GRACE, is_recorded, is_stuck
 from infrastructure.stage import services_of
-from infrastructure.table import Sums, Table
+from infrastructure.table import Table
 
 EXAMPLES = 3
 THREADS = 16
@@ -156,6 +159,7 @@ class Check:
         self._table = Table(services.catalog)
         self._before = services.clock() - GRACE  # what has happened since is left alone
         self._names: dict[str, str] = {}  # of all labels there are, by their keys
+        self._counts: dict[str, int] = {}  # how many images have each of them
         self._sums: Counter[str] = Counter()  # what the records add up to, as they are read
         self._bands: set[str] = set()  # the partitions of hashes that records are in
         self._drift: Counter[str] = Counter()  # of a label: entries too few, where not mended
@@ -198,8 +202,8 @@ class Check:
     def look_at_records(self) -> None:
         for images in self._table.records():
             for image in images:
-                self._names |= counted(image)
-                self._sums.update(tally_of(image))
+                self._names |= labels_of(image)
+                self._sums.update(counters_of(image))
             self._side_by_side(self._look_at_record, images)
 
     def _look_at_record(self, image: Image) -> None:
@@ -255,22 +259,20 @@ class Check:
 
         Totals that change meanwhile say nothing: the next check may see them at rest.
         """
-        try:
-            totals, changes = self._table.totals()
-            if totals == _sums(self._sums):
-                return
-            added: Counter[str] = Counter()
-            for image in chain.from_iterable(self._table.records()):
-                added.update(tally_of(image))
-            if self._table.totals() != (totals, changes):
-                return
-        except StaleRevision:
+        counted, mark = self._table.counters()
+        if _totals(counted) == _totals(self._sums):
             return
-        right = _sums(added)
-        missing = {name: right[name] - totals[name] for name in COUNTERS}
-        wrong = [f"{name}: {totals[name]} for {right[name]}" for name in COUNTERS if missing[name]]
-        if wrong:
-            add = partial(self._table.add_to_totals, changes[0], missing)
+        try:
+            folds = self._table.settled(FOLDS)
+        except StaleRevision:
+            return  # they are in use
+        right: Counter[str] = Counter()
+        for image in chain.from_iterable(self._table.records()):
+            right.update(counters_of(image))
+        missing = {name: right[name] - counted[name] for name in TOTALS}
+        wrong = [f"{name}: {counted[name]} for {right[name]}" for name in TOTALS if missing[name]]
+        if wrong and self._table.counters()[1] == mark:
+            add = partial(self._table.add_to_counters, missing | {FOLDS: 1}, FOLDS, folds)
             self._found(Kind.MISTOTALLED, ", ".join(wrong), add)
 
     def look_at_entries(self) -> None:
@@ -278,7 +280,9 @@ class Check:
 
         Where no record is, an entry of a hash is not looked for: nobody finds anything by it.
         """
-        self._names = dict(self._table.label_names()) | self._names
+        counts = by_label(self._table.counters()[0])
+        self._names = {label: next(iter(names)) for label, names in counts.items()} | self._names
+        self._counts = {label: sum(names.values()) for label, names in counts.items()}
         for labels in batches(self._names, READ_BATCH):
             self._side_by_side(self._look_at_label, labels)
         for bands in batches(sorted(self._bands), READ_BATCH):
@@ -290,11 +294,8 @@ class Check:
         if self._repair and self._drift[label]:
             return  # entries change just now: what their count should be, the next check sees
         number, obsolete = (sum(numbers) for numbers in zip(*looked_at, strict=True))
-        try:
-            if obsolete or sum(self._table.counts(label)) != number + self._drift[label]:
-                self._look_at_count(label)
-        except StaleRevision:
-            return  # it is in use
+        if obsolete or self._counts.get(label, 0) != number + self._drift[label]:
+            self._look_at_count(label)
 
     def _look_at_partition(self, partition: str) -> tuple[int, int]:
         """Look for entries whose record has none such: how many are there, and how many of them."""
@@ -325,12 +326,17 @@ class Check:
 
         They are the same before and after the count is read, or it is left for the next check.
         """
+        name = self._names[label]
+        counter = LABEL_MARK + name
+        try:
+            settled = self._table.settled(counter)
+        except StaleRevision:
+            return  # it is in use
         entries = self._table.entries(label)
-        counts = self._table.counts(label)
-        seen, right = sum(counts), entries[0] + self._drift[label]
+        seen = sum(by_label(self._table.counters()[0])[label].values())
+        right = entries[0] + self._drift[label]
         if seen != right and entries == self._table.entries(label):
-            name = self._names[label]
-            add = partial(self._table.add_to_count, label, name, counts[0], right - seen)
+            add = partial(self._table.add_to_counters, {counter: right - seen}, counter, settled)
             self._found(Kind.MISCOUNTED, f"{name}: {seen} for {right}", add)
 
     def look_at_originals(self) -> None:
@@ -403,8 +409,8 @@ def _has_entry(image: Image | None, key: Key) -> bool:
     return image is not None and key in entries_of(image)
 
 
-def _sums(added: Mapping[str, int]) -> Sums:
-    return {name: added.get(name, 0) for name in COUNTERS}
+def _totals(counted: Mapping[str, int]) -> dict[str, int]:
+    return {name: counted.get(name, 0) for name in TOTALS}
 
 
 def _label_of(partition: str) -> str | None:

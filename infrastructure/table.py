@@ -4,7 +4,8 @@ What mends raises StaleRevision, and changes nothing, where the table is no long
 """
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,28 +15,19 @@ from botocore.exceptions import ClientError
 from chalicelib.aws import batches
 from chalicelib.aws.catalog import ABSENT, BUSY, READ_BATCH, STALE, UNCHANGED, Catalog, codes_of
 from chalicelib.aws.layout import (
-    COUNT_SHARDS,
-    COUNTERS,
     SHARDS,
-    TOTAL_SHARDS,
     Key,
-    count_key,
-    counts_partition,
+    added,
+    addition,
+    counter_key,
     entries_of,
     image_of,
     item_key,
     label_partition,
     record_key,
-    total_change,
-    total_key,
 )
 from chalicelib.errors import StaleRevision
 from chalicelib.model import Image
-
-ZERO = {"N": "0"}
-
-Sums = dict[str, int]
-"""What each of the ``COUNTERS`` adds up to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +47,6 @@ class Table:
                 for batch in batches(ids, READ_BATCH):
                     yield list(self.catalog.get_many(batch).values())
 
-    def label_names(self) -> Iterator[tuple[str, str]]:
-        """The labels that any image ever had: as they are searched for, and as they are written."""
-        for shard in range(COUNT_SHARDS):
-            for page in self._pages("pk", counts_partition(shard)):
-                yield from (
-                    (entry["sk"]["S"], entry.get("label", entry["sk"])["S"]) for entry in page
-                )
-
     def positions(self, partition: str) -> Iterator[list[str]]:
         """The sort keys of a partition, in their order."""
         for page in self._pages("pk", partition, ConsistentRead=True):
@@ -77,16 +61,14 @@ class Table:
                 which.update("\n".join((*positions, "")).encode())
         return number, which.digest()
 
-    def counts(self, label: str) -> list[int]:
-        """How many images are said to have a label, by shard."""
-        keys = [count_key(label, shard) for shard in range(COUNT_SHARDS)]
-        return [int(found.get("images", ZERO)["N"]) for found in self._get(keys)]
+    def counters(self) -> tuple[Counter[str], object]:
+        """All that is counted, and a mark that is another with every change of it."""
+        return self.catalog.counters()
 
-    def totals(self) -> tuple[Sums, list[int]]:
-        """The totals, and how often each shard of them has changed."""
-        found = self._get([total_key(shard) for shard in range(TOTAL_SHARDS)])
-        sums = {name: sum(int(each.get(name, ZERO)["N"]) for each in found) for name in COUNTERS}
-        return sums, [int(each.get("changes", ZERO)["N"]) for each in found]
+    def settled(self, counter: str) -> int:
+        """What an entry of counters has of one, without the changes that are yet to be added."""
+        [entry] = self._get([counter_key(counter)])
+        return added(entry)[counter]
 
     def _get(self, keys: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """What is under up to 100 keys, all of one moment; StaleRevision where it is changing."""
@@ -120,32 +102,17 @@ class Table:
         """Delete an entry, while the record is as it was read, or is not there."""
         self._write_while(image_id, image, {"Delete": self._of_table(Key=item_key(*key))})
 
-    def add_to_count(self, label: str, name: str, seen: int, by: int) -> None:
-        """Add what is missing to the first shard of a count, while that is what was seen.
+    def add_to_counters(self, by: Mapping[str, int], counter: str, seen: int) -> None:
+        """Add what is missing to the counters of one entry, while one of them is what was seen.
 
-        Whatever the other shards take meanwhile, the sum is off by the same. ``name`` is the label
-        as it is written.
+        Whatever changes are yet to be added to them, the sum is off by the same.
         """
-        condition = "#images = :seen" if seen else "attribute_not_exists(pk) OR #images = :seen"
-        values = {":label": {"S": name}, ":seen": {"N": str(seen)}, ":by": {"N": str(by)}}
+        update = addition(by)
+        test = "#seen = :seen" if seen else "attribute_not_exists(#seen) OR #seen = :seen"
+        update["ExpressionAttributeNames"]["#seen"] = counter
+        update["ExpressionAttributeValues"][":seen"] = {"N": str(seen)}
         with _unless_changed():
-            self.catalog.client.update_item(
-                **self._of_table(Key=count_key(label, 0)),
-                UpdateExpression="SET #label = :label ADD #images :by",
-                ConditionExpression=condition,
-                ExpressionAttributeNames={"#label": "label", "#images": "images"},
-                ExpressionAttributeValues=values,
-            )
-
-    def add_to_totals(self, changes: int, missing: Sums) -> None:
-        """Add what is missing to the first shard of the totals, while it has changed so often."""
-        update = total_change(0, missing)
-        update["ConditionExpression"] = (
-            "#0 = :seen" if changes else "attribute_not_exists(#0) OR #0 = :seen"
-        )
-        update["ExpressionAttributeValues"][":seen"] = {"N": str(changes)}
-        with _unless_changed():
-            self.catalog.client.update_item(**self._of_table(**update))
+            self.catalog.client.update_item(**self._of_table(**update), ConditionExpression=test)
 
     def _write_while(self, image_id: str, image: Image | None, change: Any) -> None:
         record: Any = self._of_table(Key=record_key(image_id), ConditionExpression=ABSENT)

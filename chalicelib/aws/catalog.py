@@ -4,18 +4,16 @@ What a page, a number or a search costs does not grow with the catalog: each rea
 of it, from all its partitions side by side.
 """
 
-import base64
 import random
 import re
 import time
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import chain, count
+from itertools import chain, count, groupby, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import ClientError
@@ -24,32 +22,39 @@ from chalicelib.aws import batches
 from chalicelib.aws.layout import (
     BAND_DIGITS,
     BANDS,
-    COUNT_SHARDS,
-    COUNTERS,
+    CHUNK_KEYS,
+    CHUNKS,
+    FOLDS,
     SHARDS,
-    TOTAL_SHARDS,
+    TOTALS_KEY,
+    added,
+    added_by,
+    addition,
     band_of,
     band_partition,
     bookmark_key,
+    by_label,
+    change_of,
+    changes_partition,
+    chunk_key,
     confidences_of,
-    count_key,
-    counted,
-    counts_partition,
+    counter_key,
+    counters_of,
     entries_of,
     image_id_at,
     image_of,
     is_comparable,
+    is_folding,
     item_key,
     label_partition,
     position_of,
     record_key,
     record_of,
     request_key,
-    tally_of,
-    total_change,
-    total_key,
+    shard_of,
 )
 from chalicelib.errors import IdempotencyKeyReused, InvalidRequest, StaleRevision, Throttled
+from chalicelib.messages import timestamp
 from chalicelib.model import Image, ImageStatus, LabelCount, Page, Query, Recognition, Totals
 
 if TYPE_CHECKING:
@@ -62,19 +67,18 @@ R = TypeVar("R")
 ABSENT = "attribute_not_exists(pk)"  # nobody has recorded this image yet
 UNCHANGED = "revision = :revision"  # nobody has written since it was read
 UNCLAIMED = "attribute_not_exists(pk) OR expires_at <= :now"  # or DynamoDB has yet to collect it
-CLAIMED = "attribute_exists(pk)"
+THERE = "attribute_exists(pk)"
 
-POSITION = r"[^#]+#[a-z2-7]{26}"
-"""Of an image in a list. Nothing else may become a key: DynamoDB refuses those over 1 KB."""
+EPOCH = datetime.fromtimestamp(0, UTC)
+CURSOR = r"[0-9]{13}\.[a-z2-7]{26}"
 
 # Around every position, which begins with the digits of a year.
 OLDEST, NEWEST = "0", ":"
 
 # Why a write was refused; the second of each is a reason of a cancelled transaction.
 STALE = ("ConditionalCheckFailedException", "ConditionalCheckFailed")
-CONFLICT = "TransactionConflict"
 BUSY = (
-    *("TransactionConflictException", CONFLICT),
+    *("TransactionConflictException", "TransactionConflict"),
     *("ThrottlingException", "ThrottlingError"),
     *("ProvisionedThroughputExceededException", "ProvisionedThroughputExceeded"),
 )
@@ -86,8 +90,15 @@ WAITING = (ImageStatus.QUEUED, ImageStatus.PROCESSING)
 WRITES = 100
 """TransactWriteItems takes at most 100 items.
 
-The record, its tally, four bands, and an entry and a count for each of 47 labels.
+The record, what it changes of the counters, four bands of its hash, and an entry for each of 94
+labels.
 """
+
+FOLDED = WRITES - CHUNKS - 1
+"""Changes that are added at a time."""
+
+FOLDED_COUNTERS = 2_000
+"""Counters that they may name. An update takes 300 operators, 4 KB: 16 chunks are not too few."""
 
 READ_BATCH = 100
 """BatchGetItem takes at most 100 keys."""
@@ -105,26 +116,6 @@ PROBED = 500
 """Hashes read of one band: as many as share it among 33 million that are spread evenly."""
 
 CLAIM_TTL = timedelta(hours=24)
-
-
-class Spread:
-    """Over how many shards this process counts a label: the more, the more it is in use.
-
-    Transactions that meet at an entry are refused, all but one. So each that meets another at a
-    label's count has this process use twice as many shards for it from then on. Any of them may
-    take a subtraction, too, as only their sum is ever read. Most labels are rare and stay on one:
-    that keeps it short to read all counts.
-    """
-
-    def __init__(self) -> None:
-        self._widths: dict[str, int] = {}
-
-    def shard_of(self, label: str) -> int:
-        turn = random.randrange(self._widths.get(label, 1))  # noqa: S311 - no secret
-        return (zlib.crc32(label.encode()) + turn) % COUNT_SHARDS
-
-    def widen(self, label: str) -> None:
-        self._widths[label] = min(2 * self._widths.get(label, 1), COUNT_SHARDS)
 
 
 @dataclass(slots=True)
@@ -145,7 +136,6 @@ class Reading:
 class Catalog:
     client: "DynamoDBClient"
     table: str
-    spread: Spread = field(default_factory=Spread)
 
     def get(self, image_id: str) -> Image | None:
         """The record as it is now (a consistent read), or None."""
@@ -159,12 +149,15 @@ class Catalog:
         keys = [record_key(image_id) for image_id in dict.fromkeys(image_ids)]
         return {image.image_id: image for image in map(image_of, self._batch(keys))}
 
-    def _batch(self, keys: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
+    def _batch(
+        self, keys: Iterable[Any], *, consistent: bool = False
+    ) -> Iterator[Mapping[str, Any]]:
         """What is there under these keys, in any order."""
         for batch in batches(keys, READ_BATCH):
             unread: Any = batch
             while unread:
-                answer = self.client.batch_get_item(RequestItems={self.table: {"Keys": unread}})
+                asked: Any = {"Keys": unread, "ConsistentRead": consistent}
+                answer = self.client.batch_get_item(RequestItems={self.table: asked})
                 yield from answer["Responses"].get(self.table, ())
                 left = answer["UnprocessedKeys"].get(self.table)
                 unread = left and left["Keys"]
@@ -186,82 +179,61 @@ class Catalog:
         }
         if previous:
             record["ExpressionAttributeValues"] = {":revision": {"N": str(previous.revision)}}
-        entries = self._entry_writes(saved, previous)
-        number = 1 + len(entries) + len(self._counter_writes(saved, previous))
-        if number > WRITES and previous and (bare := _barer(previous)):
+        writes = [{"Put": record}, *self._derived(saved, previous)]
+        if len(writes) > WRITES and previous and (bare := _barer(previous)):
             return self.save(image, self.save(bare, previous))
-
-        def write() -> None:
-            if number == 1:  # a transaction costs twice the capacity of a single write
-                self.client.put_item(**record)
-                return
-            writes = [{"Put": record}, *entries, *self._counter_writes(saved, previous)]
-            try:
-                self.client.transact_write_items(TransactItems=writes)
-            except ClientError as error:
-                self._spread_out(writes, error)
-                raise
-
-        self._write(write)
+        if len(writes) == 1:  # a transaction costs twice the capacity of a single write
+            self._write(lambda: self.client.put_item(**record))
+            return saved
+        if is_folding(image.image_id):
+            self.fold(shard_of(image.image_id))
+        self._write(lambda: self.client.transact_write_items(TransactItems=writes))
         return saved
 
-    def _entry_writes(self, image: Image, previous: Image | None) -> list[Any]:
-        """What makes the entries those of the image, and no longer the old."""
+    def _derived(self, image: Image, previous: Image | None) -> list[Any]:
+        """What makes all that is derived from a record that of the image, and no longer the old."""
         entries, written = entries_of(image), entries_of(previous) if previous else {}
-        puts = [
-            {"Put": {"TableName": self.table, "Item": entry}}
-            for key, entry in entries.items()
-            if written.get(key) != entry
+        puts = [entry for key, entry in entries.items() if written.get(key) != entry]
+        counters = Counter(counters_of(image))
+        counters.subtract(counters_of(previous) if previous else {})
+        if by := {counter: number for counter, number in counters.items() if number}:
+            puts.append(change_of(shard_of(image.image_id), by))
+        gone = sorted(written.keys() - entries.keys())
+        return [
+            *({"Put": {"TableName": self.table, "Item": entry}} for entry in puts),
+            *({"Delete": {"TableName": self.table, "Key": item_key(*key)}} for key in gone),
         ]
-        deletes = [
-            {"Delete": {"TableName": self.table, "Key": item_key(*key)}}
-            for key in sorted(written.keys() - entries.keys())
-        ]
-        return [*puts, *deletes]
 
-    def _counter_writes(self, image: Image, previous: Image | None) -> list[Any]:
-        """The same of counts and totals, each time of other shards of them.
-
-        Whichever take it: what is read is the sum of all.
-        """
-        labels, before = counted(image), counted(previous) if previous else {}
-        changes = dict.fromkeys(labels.keys() - before.keys(), 1)
-        changes |= dict.fromkeys(before.keys() - labels.keys(), -1)
-        counts = [
-            {
-                "Update": {
-                    "TableName": self.table,
-                    "Key": count_key(label, self.spread.shard_of(label)),
-                    "UpdateExpression": "SET #label = :label ADD #images :change",
-                    "ExpressionAttributeNames": {"#label": "label", "#images": "images"},
-                    "ExpressionAttributeValues": {
-                        ":label": {"S": (before | labels)[label]},
-                        ":change": {"N": str(change)},
-                    },
-                }
-            }
-            for label, change in sorted(changes.items())
-        ]
-        tally, known = tally_of(image), tally_of(previous) if previous else {}
-        moved = {name: by for name in COUNTERS if (by := tally.get(name, 0) - known.get(name, 0))}
-        if moved:
-            shard = random.randrange(TOTAL_SHARDS)  # noqa: S311 - no secret
-            return [*counts, {"Update": {"TableName": self.table} | total_change(shard, moved)}]
-        return counts
-
-    def _spread_out(self, writes: Sequence[Any], error: ClientError) -> None:
-        """Count those labels in more places at whose counts a transaction has met another."""
-        reasons = error.response.get("CancellationReasons", ())
-        for write, reason in zip(writes, reasons, strict=False):
-            if "Update" in write and reason.get("Code") == CONFLICT:
-                self.spread.widen(write["Update"]["Key"]["sk"]["S"])
+    def fold(self, shard: int) -> None:
+        """Add the first changes of a shard to the counters. What somebody else is at, is theirs."""
+        sums: Counter[str] = Counter()
+        writes: list[Any] = []
+        for change in islice(self._changes(shard, Limit=FOLDED), FOLDED):
+            by = added_by(change)
+            if len(sums.keys() | by.keys()) > FOLDED_COUNTERS:
+                break
+            sums.update(by)
+            key = {"pk": change["pk"], "sk": change["sk"]}
+            delete = {"TableName": self.table, "Key": key, "ConditionExpression": THERE}
+            writes.append({"Delete": delete})
+        if not writes:
+            return
+        sums[FOLDS] = 1
+        changed = sorted(filter(sums.__getitem__, sums), key=_place_of)
+        for _, counters in groupby(changed, _place_of):
+            update = addition({counter: sums[counter] for counter in counters})
+            writes.append({"Update": {"TableName": self.table} | update})
+        try:
+            self.client.transact_write_items(TransactItems=writes)
+        except ClientError as error:
+            if codes_of(error).isdisjoint((*STALE, *BUSY)):
+                raise
 
     def _write(self, write: Callable[[], object]) -> None:
         """A conditional write. Raises StaleRevision where its condition does not hold.
 
-        A conflict with another transaction, most likely over a count of a common label, says
-        nothing of the record, nor does throttling: the write is repeated a few times, and then
-        Throttled is raised.
+        A conflict with another transaction says nothing of the record, nor does throttling: the
+        write is repeated a few times, and then Throttled is raised.
         """
         for attempt in count(1):
             try:
@@ -318,7 +290,7 @@ class Catalog:
                 TableName=self.table,
                 Key=request_key(request),
                 UpdateExpression="SET image_id = :image_id",
-                ConditionExpression=CLAIMED,
+                ConditionExpression=THERE,
                 ExpressionAttributeValues={":image_id": {"S": image_id}},
             )
         except ClientError as error:
@@ -405,11 +377,9 @@ class Catalog:
     def _rarest(self, labels: Sequence[str]) -> str:
         if len(labels) == 1:
             return labels[0]
-        images: Counter[str] = Counter()
-        keys = [count_key(label, shard) for label in labels for shard in range(COUNT_SHARDS)]
-        for counter in self._batch(keys):
-            images[counter["sk"]["S"]] += int(counter["images"]["N"])
-        return min(labels, key=images.__getitem__)
+        chunks = {chunk_key(label)["pk"]["S"]: chunk_key(label) for label in labels}
+        images = by_label(_summed(map(added, self._batch(chunks.values()))))
+        return min(labels, key=lambda label: sum(images[label].values()))
 
     def _positions(
         self, listed: dict[str, Any], partitions: Sequence[str], limit: int
@@ -446,30 +416,46 @@ class Catalog:
         reading.next = {"ExclusiveStartKey": last}
         reading.read_to = last[sort_key]["S"] if last else OLDEST
 
+    def counters(self) -> tuple[Counter[str], object]:
+        """All that is counted, as of one moment, and a mark that is another with every change.
+
+        Where changes are added to the counters meanwhile, all is read again: up to ``ROUNDS``
+        times, after which those of one addition may be missing.
+        """
+        for _ in range(ROUNDS):
+            folds = self._folds()
+            counted = _summed(map(added, self._batch([*CHUNK_KEYS, TOTALS_KEY], consistent=True)))
+            changes = _side_by_side(lambda shard: [*self._changes(shard)], range(SHARDS))
+            if counted[FOLDS] == folds == self._folds():
+                break
+        pending = list(chain.from_iterable(changes))
+        counted.update(_summed(map(added_by, pending)))
+        return counted, (folds, frozenset(change["sk"]["S"] for change in pending))
+
+    def _folds(self) -> int:
+        answer = self.client.get_item(TableName=self.table, Key=TOTALS_KEY, ConsistentRead=True)
+        return added(answer.get("Item", {}))[FOLDS]
+
+    def _changes(self, shard: int, **query: Any) -> Iterator[Any]:
+        """The changes of a shard that have yet to be added to the counters."""
+        pages = self._pages(
+            KeyConditionExpression="pk = :shard",
+            ExpressionAttributeValues={":shard": {"S": changes_partition(shard)}},
+            ConsistentRead=True,
+            **query,
+        )
+        return (change for page in pages for change in page["Items"])
+
     def label_counts(self, prefix: str) -> list[LabelCount]:
         """How many images have each label that begins so, in whatever case; most frequent first."""
-        images: Counter[str] = Counter()
-        names: dict[str, str] = {}
-        read = partial(self._counts, prefix.casefold())
-        for counter in chain.from_iterable(_side_by_side(read, range(COUNT_SHARDS))):
-            label = counter["sk"]["S"]
-            images[label] += int(counter["images"]["N"])
-            names[label] = counter["label"]["S"]
+        start = prefix.casefold()
+        spellings = by_label(self.counters()[0])
         counts = [
-            LabelCount(names[label], number) for label, number in images.items() if number > 0
+            LabelCount(max(names, key=names.__getitem__), sum(names.values()))
+            for label, names in spellings.items()
+            if label.startswith(start) and sum(names.values()) > 0
         ]
         return sorted(counts, key=lambda each: (-each.images, each.name))
-
-    def _counts(self, prefix: str, shard: int) -> list[Any]:
-        """The counts in one shard of the labels that begin so."""
-        request: dict[str, Any] = {
-            "KeyConditionExpression": "pk = :shard",
-            "ExpressionAttributeValues": {":shard": {"S": counts_partition(shard)}},
-        }
-        if prefix:
-            request["KeyConditionExpression"] += " AND begins_with(sk, :prefix)"
-            request["ExpressionAttributeValues"][":prefix"] = {"S": prefix}
-        return [counter for page in self._pages(**request) for counter in page["Items"]]
 
     def totals(self) -> Totals:
         """How many images there are in each status, and the bytes of those that are completed.
@@ -482,12 +468,10 @@ class Catalog:
         images: dict[ImageStatus, int] = dict.fromkeys(WAITING, 0)
         for (status, _), number in zip(lists, numbers, strict=True):
             images[status] += number
-        sums: Counter[str] = Counter()
-        for tally in self._batch(total_key(shard) for shard in range(TOTAL_SHARDS)):
-            sums.update({name: int(tally[name]["N"]) for name in COUNTERS if name in tally})
+        counted, _ = self.counters()
         for status in (ImageStatus.COMPLETED, ImageStatus.FAILED):
-            images[status] = sums[status]
-        return Totals(images, sums["original_bytes"], sums["rendition_bytes"])
+            images[status] = counted[status]
+        return Totals(images, counted["original_bytes"], counted["rendition_bytes"])
 
     def _number_listed(self, list_: tuple[ImageStatus, int]) -> int:
         status, shard = list_
@@ -568,6 +552,18 @@ def codes_of(error: ClientError) -> set[str | None]:
     return {error.response["Error"]["Code"], *(reason.get("Code") for reason in reasons)}
 
 
+def _place_of(counter: str) -> str:
+    place: str = counter_key(counter)["pk"]["S"]
+    return place
+
+
+def _summed(counters: Iterable[Mapping[str, int]]) -> Counter[str]:
+    sums: Counter[str] = Counter()
+    for each in counters:
+        sums.update(each)
+    return sums
+
+
 def distance_of(one: str, other: str) -> int:
     """The Hamming distance of two hashes in hex: how many of their bits differ."""
     return (int(one, 16) ^ int(other, 16)).bit_count()
@@ -601,20 +597,20 @@ def _fits(image: Image, query: Query) -> bool:
 
 
 def _cursor_of(position: str) -> str:
-    return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
+    """The position in digits and letters that need no encoding anywhere: milliseconds and id."""
+    at, _, image_id = position.partition("#")
+    return f"{(datetime.fromisoformat(at) - EPOCH) // timedelta(milliseconds=1):013}.{image_id}"
 
 
 def _position_of(cursor: str) -> str:
-    try:
-        position = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-        datetime.fromisoformat(position.partition("#")[0])
-    except ValueError:
-        position = ""
-    if not re.fullmatch(POSITION, position):
+    """Raises InvalidRequest: nothing else may become a key, of which DynamoDB takes up to 1 KB."""
+    if not re.fullmatch(CURSOR, cursor):
         raise InvalidRequest(
-            "The cursor is not one of ours: pass on `cursor` of the page before as it is."
+            "The cursor is not one of ours: pass on `cursor` of the page before as it is.",
+            {"cursor": "is not one of ours"},
         )
-    return position
+    ms, _, image_id = cursor.partition(".")
+    return f"{timestamp(EPOCH + timedelta(milliseconds=int(ms)))}#{image_id}"
 
 
 def _right_below(position: str) -> str:

@@ -6,8 +6,9 @@ what                     ``pk``                         ``sk``
 the record of an image   ``IMAGE#<image id>``           ``RECORD``
 a label of an image      ``LABEL#<label>#<shard>``      ``<uploaded at>#<image id>``
 a band of its hash       ``PHASH#<band>#<4 digits>``    ``<perceptual hash>#<image id>``
-images with a label      ``COUNTS#<shard>``             ``<label>``
-images and bytes in all  ``TOTALS#<shard>``             ``TOTALS``
+what one write changes   ``CHANGES#<shard>``            random
+images with a label      ``COUNTS#<chunk>``             ``COUNTS``
+images and bytes in all  ``TOTALS``                     ``TOTALS``
 a request, once done     ``REQUEST#<request>``          ``REQUEST``
 where a pass has come to ``BOOKMARK#<name>``            ``POSITION``
 ======================== ============================== ==========================================
@@ -16,13 +17,20 @@ Records carry ``listing`` (the shard), ``listing_by_status`` (status and shard) 
 (upload time and image id), the keys of the two indexes of the same names, newest last. Deleted
 images carry none of them and so leave the lists at once. While something is left to do for an
 image, it also carries ``unsettled`` (the shard), the key of a third index, by ``updated_at``.
+
+What is counted is the sum of two: ``COUNTS`` and ``TOTALS``, where each counter is an attribute,
+and the ``CHANGES`` that have yet to be added to them. A record's transaction only puts such a
+change. If it added to counters itself, transactions of images with a common label would meet
+there, and all but one be refused: at 350 images a second most of them (``benchmarks/keys.py``).
 """
 
 import zlib
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
@@ -36,9 +44,11 @@ A partition takes 1,000 writes a second at most, and every image of a moment sor
 neighbours. A page is merged from one query a shard.
 """
 
-COUNT_SHARDS = 32
-TOTAL_SHARDS = 100
-"""As many as one BatchGetItem reads."""
+CHUNKS = 16
+"""Entries that the counts of labels are kept in: 3,000 labels take 4 KB in each."""
+
+FOLD_EVERY = 32
+"""Before one of so many images is counted, the changes of its shard are added to the counters."""
 
 TOMBSTONE_TTL = timedelta(days=30)
 """How long a deleted image is remembered, so that a late event of its upload cannot revive it."""
@@ -47,8 +57,14 @@ BANDS = 4
 BAND_DIGITS = 4
 """Of a hash of 64 bits, 16 hex digits: each band has 16 bits, which is 4 digits."""
 
-COUNTERS = (ImageStatus.COMPLETED, ImageStatus.FAILED, "original_bytes", "rendition_bytes")
-"""Of the totals. An image that is not done yet is counted by its list instead."""
+TOTALS = (ImageStatus.COMPLETED, ImageStatus.FAILED, "original_bytes", "rendition_bytes")
+"""Counters of all images. Those that are not done yet are counted by their list instead."""
+
+FOLDS = "folds"
+"""Counter of the additions to the counters."""
+
+LABEL_MARK = "="
+"""What the name of a label's counter begins with; the label follows as Rekognition writes it."""
 
 LISTED_KEYS = (
     *("pk", "sk", "listing", "listing_by_status", "listed_at", "unsettled", "expires_at"),
@@ -72,12 +88,17 @@ def record_key(image_id: str) -> dict[str, Any]:
     return item_key(f"IMAGE#{image_id}", "RECORD")
 
 
-def count_key(label: str, shard: int) -> dict[str, Any]:
-    return item_key(counts_partition(shard), label)
+def changes_partition(shard: int) -> str:
+    return f"CHANGES#{shard}"
 
 
-def total_key(shard: int) -> dict[str, Any]:
-    return item_key(f"TOTALS#{shard}", "TOTALS")
+def chunk_key(label: str) -> dict[str, Any]:
+    """Of the entry that counts a label, in whatever case."""
+    return _chunk_key(zlib.crc32(label.casefold().encode()) % CHUNKS)
+
+
+def _chunk_key(chunk: int) -> dict[str, Any]:
+    return item_key(f"COUNTS#{chunk}", "COUNTS")
 
 
 def request_key(request: str) -> dict[str, Any]:
@@ -92,6 +113,10 @@ def counts_partition(shard: int) -> str:
     return f"COUNTS#{shard}"
 
 
+CHUNK_KEYS = tuple(map(_chunk_key, range(CHUNKS)))
+TOTALS_KEY = item_key("TOTALS", "TOTALS")
+
+
 def label_partition(label: str, shard: int) -> str:
     return f"LABEL#{label}#{shard}"
 
@@ -100,20 +125,12 @@ def band_partition(band: int, digits: str) -> str:
     return f"PHASH#{band}#{digits}"
 
 
-def total_change(shard: int, changes: Mapping[str, int]) -> dict[str, Any]:
-    """An update that adds to the totals, and to how often they have changed."""
-    names = {f"#{number}": name for number, name in enumerate(("changes", *changes))}
-    values = {f":{number}": {"N": str(by)} for number, by in enumerate((1, *changes.values()))}
-    return {
-        "Key": total_key(shard),
-        "UpdateExpression": "ADD " + ", ".join(f"#{each} :{each}" for each in range(len(names))),
-        "ExpressionAttributeNames": names,
-        "ExpressionAttributeValues": values,
-    }
-
-
 def shard_of(image_id: str) -> int:
     return zlib.crc32(image_id.encode()) % SHARDS
+
+
+def is_folding(image_id: str) -> bool:
+    return zlib.crc32(image_id.encode()) // SHARDS % FOLD_EVERY == 0
 
 
 def position_of(image: Image) -> str:
@@ -177,17 +194,66 @@ def confidences_of(image: Image) -> dict[str, float]:
     return {label.name.casefold(): label.confidence for label in image.recognition.labels}
 
 
-def counted(image: Image) -> dict[str, str]:
-    """The labels under which an image counts: as Rekognition writes them, by their key."""
+def labels_of(image: Image) -> dict[str, str]:
+    """The labels under which an image counts: as Rekognition writes them, by how one searches."""
     return {label.name.casefold(): label.name for label in image.recognition.labels}
 
 
-def tally_of(image: Image) -> dict[str, int]:
-    """What an image adds to which of the ``COUNTERS``."""
+def counters_of(image: Image) -> dict[str, int]:
+    """What an image adds to which counter."""
+    counters = {LABEL_MARK + name: 1 for name in labels_of(image).values()}
     if image.status is ImageStatus.COMPLETED:
         renditions = sum(rendition.size_bytes for rendition in image.renditions)
-        return dict(zip(COUNTERS, (1, 0, image.original.size_bytes, renditions), strict=True))
-    return {ImageStatus.FAILED: 1} if image.status is ImageStatus.FAILED else {}
+        sizes = (1, 0, image.original.size_bytes, renditions)
+        counters |= zip(TOTALS, sizes, strict=True)
+    elif image.status is ImageStatus.FAILED:
+        counters[ImageStatus.FAILED] = 1
+    return counters
+
+
+def counter_key(counter: str) -> dict[str, Any]:
+    """Of the entry that has a counter."""
+    if counter.startswith(LABEL_MARK):
+        return chunk_key(counter.removeprefix(LABEL_MARK))
+    return TOTALS_KEY
+
+
+def change_of(shard: int, by: Mapping[str, int]) -> dict[str, Any]:
+    """An entry that has yet to be added to the counters; no other has its key."""
+    return item_key(changes_partition(shard), uuid4().hex) | {"by": _serialize(dict(by))}
+
+
+def added_by(change: Mapping[str, Any]) -> Counter[str]:
+    """By how much a change has yet to change which counters."""
+    return Counter({counter: int(by["N"]) for counter, by in change["by"]["M"].items()})
+
+
+def added(entry: Mapping[str, Any]) -> Counter[str]:
+    """What an entry of counters has come to; every number of it is one."""
+    return Counter({counter: int(by["N"]) for counter, by in entry.items() if "N" in by})
+
+
+def by_label(counted: Mapping[str, int]) -> defaultdict[str, Counter[str]]:
+    """How many images have each label, and in which spelling, by the label as one searches it."""
+    labels: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for counter, number in counted.items():
+        if counter.startswith(LABEL_MARK):
+            name = counter.removeprefix(LABEL_MARK)
+            labels[name.casefold()][name] = number
+    return labels
+
+
+def addition(by: Mapping[str, int]) -> dict[str, Any]:
+    """The update that adds to counters of one entry."""
+    counters = list(by)
+    return {
+        "Key": counter_key(counters[0]),
+        "UpdateExpression": "ADD " + ", ".join(f"#{each} :{each}" for each in range(len(counters))),
+        "ExpressionAttributeNames": {f"#{n}": counter for n, counter in enumerate(counters)},
+        "ExpressionAttributeValues": {
+            f":{n}": {"N": str(by[counter])} for n, counter in enumerate(counters)
+        },
+    }
 
 
 def is_comparable(image: Image) -> bool:
