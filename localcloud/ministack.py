@@ -5,8 +5,8 @@
   ``…Batch``.
 - The resource of ``lambda:CreateFunction`` is the function to be (Service Authorization
   Reference); MiniStack takes every function for it.
-- It knows neither Lambda's condition keys nor the tags of API keys and usage plans, and names a rule
-  of the default bus as one of another.
+- It knows neither Lambda's condition keys nor the tags of API keys and usage plans, and names a
+  rule of the default bus as one of another.
 - Its API Gateway imports OpenAPI documents for CloudFormation alone, while Chalice calls
   ImportRestApi for a first deployment and PutRestApi for each further one.
 - Cognito lets anybody sign up where administrators alone invite users, and who was invited choose
