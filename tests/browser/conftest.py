@@ -62,9 +62,7 @@ def new_context(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
 
 
 @pytest.fixture
-def open_page(
-    new_context: Callable[..., BrowserContext], cloud: LocalCloud
-) -> Callable[..., Page]:
+def open_page(new_context: Callable[..., BrowserContext], cloud: LocalCloud) -> Callable[..., Page]:
     """Opens the page on the local cloud, at a fragment if given."""
 
     def open_page(fragment: str = "", **options: Any) -> Page:

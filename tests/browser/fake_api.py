@@ -35,7 +35,7 @@ class Answer:
 
 @dataclass
 class FakeApi:
-    """``sign_in`` is what the page is told; ``refuse`` may answer a request before it is looked at."""
+    """An API that answers as its description says; ``sign_in`` is what the page is told."""
 
     images: dict[str, dict[str, Any]] = field(default_factory=dict)
     sign_in: Mapping[str, str] = field(default_factory=dict)
@@ -105,21 +105,15 @@ class FakeApi:
         route.fulfill(
             body=(FOLDER / name).read_text().replace('content="{}"', told),
             content_type=CONTENT_TYPES[f".{name.rpartition('.')[2]}"],
-            headers={
-                "Content-Security-Policy": policy([PICTURES], [PICTURES, STORAGE, SIGN_IN])
-            },
+            headers={"Content-Security-Policy": policy([PICTURES], [PICTURES, STORAGE, SIGN_IN])},
         )
 
     def _answer(self, request: Request, path: str) -> Answer:
         query = parse_qs(urlsplit(request.url).query)
+        overviews = {"/images": self._list, "/labels": self._labels, "/stats": self._stats}
+        if request.method == "GET" and path in overviews:
+            return overviews[path](query)
         match request.method, path.strip("/").split("/"):
-            case "GET", ["images"]:
-                return self._list(query)
-            case "GET", ["labels"]:
-                return self._labels(query)
-            case "GET", ["stats"]:
-                counts = Counter(image["status"] for image in self.images.values())
-                return Answer({"images": {status: counts[status] for status in STATUSES}})
             case "POST", ["uploads"]:
                 return self._permit(request.post_data_json)
             case "GET", ["images", "uploads", name, "status"]:
@@ -166,6 +160,10 @@ class FakeApi:
         )
         named = [{"name": name, "images": amount} for name, amount in counts.most_common()]
         return Answer({"labels": named[: int(query["limit"][0])], "total": len(named)})
+
+    def _stats(self, _: dict[str, list[str]]) -> Answer:
+        counts = Counter(image["status"] for image in self.images.values())
+        return Answer({"images": {status: counts[status] for status in STATUSES}})
 
     def _permit(self, wish: dict[str, Any]) -> Answer:
         image_id, key = image_id_of(wish["name"]), f"uploads/{wish['name']}"

@@ -165,9 +165,7 @@ def test_tab_passes_the_gallery_by(open_fake: OpenFake, api: FakeApi) -> None:
 
 
 @pytest.mark.parametrize("path", ["/labels", "/stats"])
-def test_without_counts_the_images_are_there(
-    open_fake: OpenFake, api: FakeApi, path: str
-) -> None:
+def test_without_counts_the_images_are_there(open_fake: OpenFake, api: FakeApi, path: str) -> None:
     """A count that cannot be had hides nothing else, and raises no alarm."""
     api.put(image(1, "Cat"))
     api.answers["GET", path] = refused(503, "unhealthy", "Later.")

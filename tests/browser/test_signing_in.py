@@ -157,18 +157,16 @@ def test_a_second_factor_is_asked_for(open_fake: OpenFake, api: FakeApi) -> None
     assert fake.asked[-1][1]["ChallengeResponses"] == responses
 
 
-@pytest.mark.parametrize("is_told", [True, False], ids=["told to", "by themselves"])
-def test_a_forgotten_password_is_reset(
-    open_fake: OpenFake, api: FakeApi, is_told: bool
-) -> None:
-    """With a code that is sent; then one is signed in with the new password."""
-    if is_told:
+@pytest.mark.parametrize("who", ["administrator", "user"])
+def test_a_forgotten_password_is_reset(open_fake: OpenFake, api: FakeApi, who: str) -> None:
+    """Whoever wants it, with a code that is sent; then one is signed in with the new password."""
+    if who == "administrator":
         first = exception("PasswordResetRequiredException", "Password reset required")
     else:
         first = Answer({"CodeDeliveryDetails": {"Destination": "a***@e***"}})
     fake = cognito(api, first, Answer({}), tokens("ada"))
     page = open_fake()
-    if is_told:
+    if who == "administrator":
         sign_in(page, INVITED)
     else:
         page.get_by_label("Email address").fill(ADA)

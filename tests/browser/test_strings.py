@@ -85,9 +85,7 @@ def test_an_error_may_say_anything(open_fake: OpenFake, api: FakeApi) -> None:
 
 
 @pytest.mark.parametrize("url", ["javascript:document.title='owned'", "data:text/html,owned"])
-def test_a_rendition_is_on_the_web_or_nowhere(
-    open_fake: OpenFake, api: FakeApi, url: str
-) -> None:
+def test_a_rendition_is_on_the_web_or_nowhere(open_fake: OpenFake, api: FakeApi, url: str) -> None:
     """A link that would run something is none."""
     made = image(1)
     made["renditions"].append({**made["renditions"][0], "name": "tiny", "width": 1, "url": url})

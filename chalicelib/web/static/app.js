@@ -162,15 +162,14 @@ uploads.addEventListener("over", ({ detail: upload }) => {
 });
 
 watch.addEventListener("status", async ({ detail: status }) => {
-  const known = collection.get(status.image_id);
+  const { image_id: id } = status;
+  const known = isInProgress(status) && collection.get(id);
   if (isInProgress(status)) uploads.follow(status);
   if (known?.status === status.status) return;
   overview.outdate();
-  const isKnown = known && isInProgress(status);
-  const image = isKnown
-    ? { ...known, ...status }
-    : await api.show(status.image_id).catch(() => null);
+  const image = known ? { ...known, ...status } : await api.show(id).catch(() => null);
   if (image) follow(image);
+  else watch.add(id); // it is asked for again, and is gone then or is not
 });
 
 watch.addEventListener("gone", ({ detail: id }) => forget(id));

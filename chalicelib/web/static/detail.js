@@ -353,7 +353,13 @@ function rendition({ name, url, format, width, height, size_bytes: length }, fil
     {},
     el(
       "a",
-      { href: isOfTheWeb(url) && url, target: "_blank", rel: "noopener", download: saved, on: { click } },
+      {
+        href: isOfTheWeb(url) && url,
+        target: "_blank",
+        rel: "noopener",
+        download: saved,
+        on: { click },
+      },
       el("span", { class: "name" }, name),
       el(
         "span",

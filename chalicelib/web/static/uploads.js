@@ -314,7 +314,9 @@ export class Uploads extends EventTarget {
     this.#tray.hidden = all === 0;
     $("#tray-clear").hidden = over.length === 0;
     $("#tray-count").textContent =
-      over.length < all ? `${number(over.length)} of ${number(all)} done` : `${count(all, "upload")} done`;
+      over.length < all
+        ? `${number(over.length)} of ${number(all)} done`
+        : `${count(all, "upload")} done`;
     $("#tray-bad").textContent = bad.length ? `${bad.length} not completed` : "";
     $("#tray-progress").value = all ? sum(this.#uploads.map(share)) / all : 0;
     $("#tray-progress").hidden = over.length === all;
