@@ -20,7 +20,7 @@ const REFUSALS = {
 const PICTURE = /^image\/(avif|bmp|gif|heic|heif|jpeg|png|tiff|webp)$/;
 
 /** What the API said no with. Its `message` is for people, its `code` for programs. */
-export class ApiError extends Error {
+class ApiError extends Error {
   constructor(message, { status = 0, code = null } = {}) {
     super(message);
     this.name = "ApiError";

@@ -81,6 +81,7 @@ function describe() {
   $("#nothing").hidden = !isEmpty || !isFiltered;
   $("#summary").textContent = loading ? "Loading …" : images.length ? summary(collection) : "";
   $("main").setAttribute("aria-busy", String(loading));
+  $("#sign-out").title = session.who ? `Signed in as ${session.who}` : "";
   describeNothing(show, labels, from || to ? period(from, to) : "");
 }
 

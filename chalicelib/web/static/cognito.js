@@ -20,7 +20,7 @@ const SENTENCES = {
   UserNotConfirmedException: "This account is not confirmed yet. Ask who runs this service.",
 };
 
-export class CognitoError extends Error {
+class CognitoError extends Error {
   /** @param code the name of Cognito's exception, or null where it did not answer */
   constructor(message, code = null) {
     super(message);

@@ -79,7 +79,7 @@ export function toggle(label, isWanted) {
   goToList({ labels: isWanted ? [...others, label] : others });
 }
 
-export const showAll = () => goToList({ show: "all", labels: [], from: null, to: null });
+const showAll = () => goToList({ show: "all", labels: [], from: null, to: null });
 
 /** `since 31 Jan 2026`, `31 Jan 2026 – 2 Feb 2026` */
 export function period(from, to) {

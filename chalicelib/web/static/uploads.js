@@ -67,6 +67,7 @@ class Upload {
   async #store(signal, onProgress) {
     this.#permit ??= await api.permit(this, signal);
     await api.upload(this.file, this.#permit.upload, signal, onProgress);
+    onProgress(1);
     return this.#permit;
   }
 
@@ -380,7 +381,7 @@ function nameIn(url) {
 }
 
 /** `cat (2).jpg` after `cat.jpg`, `cat (3).jpg` after that. */
-export function otherName(name) {
+function otherName(name) {
   const [, stem, number, extension] = /^(.*?)(?: \((\d+)\))?(\.[^.]*)?$/s.exec(name);
   return `${stem} (${Number(number ?? 1) + 1})${extension ?? ""}`;
 }
