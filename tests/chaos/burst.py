@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chalicelib.aws.catalog import Catalog
 from chalicelib.config import UPLOADS_PREFIX
 from localcloud.cloud import INBOX, LocalCloud
 from tests.chaos.world import pictures
@@ -90,7 +91,7 @@ def burst(cloud: LocalCloud, images: int, seed: int) -> Burst:
         kills=kills,
         seconds=seconds,
         statuses=Counter(item["status"]["S"] for item in items if "status" in item),
-        counts=_counts(items),
+        counts=_counts(cloud),
         announced=_announced(cloud),
         renditions=sum(1 for _ in _stored(cloud)),
         dead_letters=int(dead["Attributes"]["ApproximateNumberOfMessages"]),
@@ -119,13 +120,10 @@ def _done(cloud: LocalCloud) -> int:
     return sum(item["sk"]["S"] == "RECORD" and "unsettled" not in item for item in _items(cloud))
 
 
-def _counts(items: list[dict[str, Any]]) -> dict[str, int]:
-    """How many images each label has, summed over its shards."""
-    counts: Counter[str] = Counter()
-    for item in items:
-        if item["pk"]["S"].startswith("COUNTS#"):
-            counts[item["sk"]["S"]] += int(item["images"]["N"])
-    return dict(counts)
+def _counts(cloud: LocalCloud) -> dict[str, int]:
+    """How many images each label has."""
+    catalog = Catalog(cloud.client("dynamodb"), cloud.outputs["TableName"])
+    return {each.name.casefold(): each.images for each in catalog.label_counts("")}
 
 
 def _announced(cloud: LocalCloud) -> Counter[tuple[str, str]]:
