@@ -51,7 +51,7 @@ POLICY = (
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 """Content Security Policy Level 3. ``pictures`` are the origins of renditions, ``services`` those
-that the page itself talks to beside the API: where files are uploaded to and where it signs in."""
+that the page itself talks to beside the API: to save a rendition, to upload a file, to sign in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +88,11 @@ def front_page(
         )
     page = static_files()[FRONT_PAGE]
     told = page.body.replace(SIGN_IN, f'content="{escape(json.dumps(dict(sign_in)))}"', 1)
-    services = [uploads.form("any", "image/jpeg", "any", 1, 1).url, sign_in.get("endpoint", "")]
-    return _served(
-        StaticFile(told, page.content_type),
-        policy(
-            pictures=[_origin(link(Rendition("any", "any", OutputFormat.JPEG, 1, 1, 1), 1))],
-            services=[_origin(service) for service in services if service],
-        ),
-        request,
-    )
+    pictures = _origin(link(Rendition("any", "any", OutputFormat.JPEG, 1, 1, 1), 1))
+    files = _origin(uploads.form("any", "image/jpeg", "any", 1, 1).url)
+    users = _origin(sign_in["endpoint"]) if "endpoint" in sign_in else ""
+    services = dict.fromkeys(filter(None, [pictures, files, users]))
+    return _served(StaticFile(told, page.content_type), policy([pictures], services), request)
 
 
 def docs_page(request: Request) -> Response:
