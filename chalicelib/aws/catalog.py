@@ -109,6 +109,8 @@ THREADS = 16
 ROUNDS = 4
 """How often a page reads on where filters leave too little, each time twice as much."""
 
+SNAPSHOT_ATTEMPTS = 4
+
 MAX_DISTANCE = 2 * BANDS - 1
 """Of two hashes, in bits, so that some band of theirs differs in one bit at most."""
 
@@ -375,6 +377,7 @@ class Catalog:
         return listed, [f"{status}{shard}" for shard in range(SHARDS)]
 
     def _rarest(self, labels: Sequence[str]) -> str:
+        """The label with the fewest images, but for changes that have yet to be added."""
         if len(labels) == 1:
             return labels[0]
         chunks = {chunk_key(label)["pk"]["S"]: chunk_key(label) for label in labels}
@@ -419,10 +422,10 @@ class Catalog:
     def counters(self) -> tuple[Counter[str], object]:
         """All that is counted, as of one moment, and a mark that is another with every change.
 
-        Where changes are added to the counters meanwhile, all is read again: up to ``ROUNDS``
-        times, after which those of one addition may be missing.
+        Where changes are added to the counters meanwhile, all is read again; if that happens every
+        time, those of the last addition may be missing or be there twice.
         """
-        for _ in range(ROUNDS):
+        for _ in range(SNAPSHOT_ATTEMPTS):
             folds = self._folds()
             counted = _summed(map(added, self._batch([*CHUNK_KEYS, TOTALS_KEY], consistent=True)))
             changes = _side_by_side(lambda shard: [*self._changes(shard)], range(SHARDS))
@@ -486,11 +489,11 @@ class Catalog:
     def similar(self, phash: str, max_distance: int, limit: int) -> list[tuple[Image, int]]:
         """The images whose hash differs in up to ``max_distance`` bits, nearest first.
 
-        Each with its distance. ``max_distance`` is 7 (``MAX_DISTANCE``) at most: up to 3 takes a
-        query more than bits, up to 5 and 7 takes 52 and 69. Of images with the same hash, as
-        many as a query gives are found; of others only those among the first ``PROBED`` that share
-        a band with it, in the order of hashes. So in a larger catalog, or one with many pictures
-        that look alike in parts, near ones may be missing.
+        Each with its distance. ``max_distance`` is 7 (``MAX_DISTANCE``) at most: up to 3 takes
+        two queries more than there are bits, up to 5 and 7 takes 52 and 69. Each query reads up to
+        ``PROBED`` entries: of images with the same hash, so many are found; of others those that
+        are among the first of a band, in the order of hashes. So in a larger catalog, or one with
+        many pictures that are alike in parts, near ones may be missing.
         """
         distances = {
             image_id_at(position): distance_of(phash, position.partition("#")[0])

@@ -1235,6 +1235,7 @@ def test_rarest_label_is_looked_through(
     catalog: Catalog, operations: Operations, labels: tuple[str, ...]
 ) -> None:
     """Its entries tell of the others, whichever of them is named first."""
+    folded(catalog)
     scanned = scanned_by(operations)
 
     page = catalog.browse(Query(50, labels=labels))
