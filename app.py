@@ -20,7 +20,7 @@ from chalicelib.config import UPLOADS_PREFIX
 from chalicelib.messages import object_events, work_messages
 from chalicelib.model import Image
 from chalicelib.sweep import enqueue_strays
-from chalicelib.web import cors, operations, views
+from chalicelib.web import browsers, operations, views
 from chalicelib.web.auth import guard, open_guard, require_caller
 from chalicelib.web.page import docs_page, front_page, static_file
 from chalicelib.web.problems import answers
@@ -29,9 +29,11 @@ from chalicelib.web.requests import (
     Wish,
     base_of,
     browse_query,
+    check_root,
     direct_wish_of,
     idempotency_of,
     image_ids_of,
+    is_remote_wish,
     prefers_json,
     query_values,
     remote_wish_of,
@@ -41,7 +43,7 @@ from chalicelib.web.requests import (
 
 logs.configure()
 app = Chalice(app_name="image-pipeline", configure_logs=False)
-app.api.binary_types.extend(BINARY_TYPES)
+app.api.binary_types.extend(BINARY_TYPES - {*app.api.binary_types})
 anybody: dict[str, Any] = {"content_types": ["*/*"]}
 callers = anybody | guard(settings())
 visitors = anybody | open_guard(settings())
@@ -55,7 +57,7 @@ def with_facts(event: Any, get_response: Callable[[Any], Any]) -> Any:
 
 @app.middleware("http")
 def with_origins(event: Request, get_response: Callable[[Request], Response]) -> Response:
-    return cors.answered(event, get_response, settings().api_allowed_origins)
+    return browsers.answered(event, get_response, settings().api_allowed_origins)
 
 
 # ── events ───────────────────────────────────────────────────────────────────────────────────────
@@ -122,7 +124,7 @@ def ingest(wish: Wish) -> Response:
             request=asked,
         )
 
-    image = pipeline.once(asked, wish.fingerprint, submit, services())
+    image = pipeline.once(asked, wish.fingerprint if asked else "", submit, services())
     return views.accepted(image, base_of(request()))
 
 
@@ -155,9 +157,10 @@ def show_status_by_filename(filename: str) -> Any:
 
 
 def in_full(image: Image) -> dict[str, Any]:
-    versions = services().uploads.history(image.original.key)
+    key, uploads = image.original.key, services().uploads
     shown = views.image_view(image, base_of(request()), services().renditions.url)
-    return shown | {"versions": views.versions_view(versions)}
+    versions = views.versions_view(uploads.history(key))
+    return shown | {"filename": uploads.filename(key), "versions": versions}
 
 
 @app.route("/images/{image_id}", methods=["DELETE"], **callers)
@@ -206,7 +209,7 @@ def show_stats() -> Any:
     return views.stats_view(services().catalog.totals())
 
 
-@app.route("/health", methods=["GET"], **anybody)
+@app.route("/health", methods=["GET", "HEAD"], **anybody)
 @answers(operations.CHECK_HEALTH)
 def check_health() -> Any:
     pipeline.check_health(services())
@@ -216,34 +219,35 @@ def check_health() -> Any:
 # ── pages ────────────────────────────────────────────────────────────────────────────────────────
 
 
-@app.route("/", methods=["GET"], **visitors)
+@app.route("/", methods=["GET", "HEAD"], **visitors)
 @answers(operations.SHOW_ROOT)
 def show_root() -> Any:
     """The page or, for those who ask so by convention, what ``/images`` does."""
-    if wish := remote_wish_of(request()):
+    if is_remote_wish(request()):
         require_caller(settings())
-        cors.refuse_foreign_page(request(), settings().api_allowed_origins)
-        return ingest(wish)
+        browsers.refuse_foreign_page(request(), settings().api_allowed_origins)
+        return ingest(remote_wish_of(request()))
     if prefers_json(request()):
         require_caller(settings())
         page = services().catalog.browse(browse_query(request()))
         return views.page_view(page, base_of(request()), services().renditions.url)
+    check_root(request())
     return front_page(request(), services().renditions.url, services().uploads, sign_in(settings()))
 
 
-@app.route("/static/{name}", methods=["GET"], **visitors)
+@app.route("/static/{name}", methods=["GET", "HEAD"], **visitors)
 @answers(operations.SHOW_STATIC_FILE)
 def show_static_file(name: str) -> Response:
     return static_file(name, request())
 
 
-@app.route("/docs", methods=["GET"], **visitors)
+@app.route("/docs", methods=["GET", "HEAD"], **visitors)
 @answers(operations.SHOW_DOCS)
 def show_docs() -> Response:
     return docs_page(request())
 
 
-@app.route("/openapi.json", methods=["GET"], **visitors)
+@app.route("/openapi.json", methods=["GET", "HEAD"], **visitors)
 @answers(operations.SHOW_OPENAPI)
 def show_openapi() -> Any:
     # Only here: it brings the types of all answers, which nothing else needs when the app runs.
@@ -254,6 +258,6 @@ def show_openapi() -> Any:
 
 for path, methods in list(app.routes.items()):
     allowed = sorted(methods)
-    others = [method for method in cors.METHODS if method not in {*allowed, "OPTIONS"}]
-    app.route(path, methods=["OPTIONS"], **anybody)(cors.preflight(allowed))
-    app.route(path, methods=others, **callers)(cors.refusal(allowed))
+    others = [method for method in browsers.METHODS if method not in {*allowed, "OPTIONS"}]
+    app.route(path, methods=["OPTIONS"], **anybody)(browsers.preflight(allowed))
+    app.route(path, methods=others, **callers)(browsers.refusal(allowed))

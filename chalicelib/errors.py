@@ -20,10 +20,12 @@
     │   ├── FileNotFound            file_not_found · 404
     │   ├── MethodNotAllowed        method_not_allowed · 405
     │   ├── KeyTaken                key_taken · 409
+    │   ├── KeyInUse                key_in_use · 409
     │   ├── PayloadTooLarge         payload_too_large · 413
     │   ├── UnsupportedMediaType    unsupported_media_type · 415
     │   ├── UnfetchableUrl          unfetchable_url · 422
     │   ├── IdempotencyKeyReused    idempotency_key_reused · 422
+    │   ├── Busy                    busy · 503
     │   └── Unhealthy               unhealthy · 503
     ├── StaleRevision           the record has changed since it was read
     ├── NotNow                  nothing is wrong with the image; the message has to come back
@@ -88,7 +90,6 @@ class RequestError(PipelineError):
     """What a client asked for cannot be done. ``status`` is the HTTP status that says so."""
 
     status: ClassVar[int] = 400
-    title: ClassVar[str] = "Bad request"
 
 
 class InvalidRequest(RequestError):
@@ -104,19 +105,16 @@ class InvalidRequest(RequestError):
 class SignInRequired(RequestError):
     code = "sign_in_required"
     status = 401
-    title = "Sign-in required"
 
 
 class CrossSiteRequest(RequestError):
     code = "cross_site_request"
     status = 403
-    title = "Cross-site request"
 
 
 class ImageNotFound(RequestError):
     code = "image_not_found"
     status = 404
-    title = "Not found"
 
     def __init__(
         self, message: str = "Image details not found for the given image identifier."
@@ -127,25 +125,21 @@ class ImageNotFound(RequestError):
 class RenditionNotFound(RequestError):
     code = "rendition_not_found"
     status = 404
-    title = "Not found"
 
 
 class FileNotFound(RequestError):
     code = "file_not_found"
     status = 404
-    title = "Not found"
 
 
 class MethodNotAllowed(RequestError):
     code = "method_not_allowed"
     status = 405
-    title = "Method not allowed"
 
 
 class KeyTaken(RequestError):
     code = "key_taken"
     status = 409
-    title = "Conflict"
 
     def __init__(self, key: str) -> None:
         super().__init__(
@@ -153,34 +147,44 @@ class KeyTaken(RequestError):
         )
 
 
+class KeyInUse(RequestError):
+    code = "key_in_use"
+    status = 409
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"Another upload to {key!r}, or its deletion, is under way: try again in a moment."
+        )
+
+
 class PayloadTooLarge(RequestError):
     code = "payload_too_large"
     status = 413
-    title = "Payload too large"
 
 
 class UnsupportedMediaType(RequestError):
     code = "unsupported_media_type"
     status = 415
-    title = "Unsupported media type"
 
 
 class UnfetchableUrl(RequestError):
     code = "unfetchable_url"
     status = 422
-    title = "URL cannot be fetched"
 
 
 class IdempotencyKeyReused(RequestError):
     code = "idempotency_key_reused"
     status = 422
-    title = "Idempotency-Key reused"
+
+
+class Busy(RequestError):
+    code = "busy"
+    status = 503
 
 
 class Unhealthy(RequestError):
     code = "unhealthy"
     status = 503
-    title = "Service unavailable"
 
 
 class StaleRevision(PipelineError):

@@ -6,6 +6,7 @@ Sizes are in pixels unless a name says bytes; times are ISO 8601 in UTC with mil
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -366,6 +367,11 @@ def image_id_of(key: str) -> str:
     gives an id that is safe in a URL.
     """
     return digest(key)
+
+
+def is_image_id(text: str) -> bool:
+    """Whether it can be one: whatever else somebody asks for is not there."""
+    return re.fullmatch(r"[a-z2-7]{26}", text) is not None
 
 
 def digest(text: str) -> str:

@@ -21,6 +21,7 @@ from chalicelib.errors import (
     LeaseHeld,
     OriginalGone,
     PermanentError,
+    RequestError,
     StaleRevision,
     Unhealthy,
     reason_of,
@@ -43,6 +44,7 @@ from chalicelib.model import (
     Original,
     Recognition,
     image_id_of,
+    is_image_id,
 )
 from chalicelib.services import Journey, Services
 
@@ -81,15 +83,23 @@ def once(request: str, fingerprint: str, do: Callable[[], Image], services: Serv
 
     ``request`` stands for the request however often it comes, and is empty where nothing does;
     ``fingerprint`` is of what it asks for. What was begun and not seen to its end is done again,
-    so ``do`` has to bear that. Raises IdempotencyKeyReused where the same request has asked for
-    something else, ImageNotFound where the image has been deleted since.
+    so ``do`` has to bear that; what was refused is forgotten. Raises IdempotencyKeyReused where the
+    same request has asked for something else, ImageNotFound where its image is deleted.
     """
     if not request:
         return do()
     image_id = services.catalog.claim(request, fingerprint)
     if image_id is not None:
-        return find(image_id, services)
-    image = do()
+        with suppress(ImageNotFound):
+            return find(image_id, services)
+        raise ImageNotFound(
+            "What came of this request has been deleted since: send it with a new Idempotency-Key."
+        )
+    try:
+        image = do()
+    except RequestError:
+        services.catalog.disclaim(request)
+        raise
     services.catalog.fulfil(request, image.image_id)
     return image
 
@@ -530,6 +540,8 @@ def reprocess(image_id: str, services: Services) -> Image:
             image, status=ImageStatus.QUEUED, lease_until=None, failure=None, announced=False
         )
 
+    if not is_image_id(image_id):
+        raise ImageNotFound
     image, _ = _update(image_id, record, services)
     if image.status is ImageStatus.QUEUED:
         services.queue.send([Recheck(image.original.key)])
@@ -541,7 +553,8 @@ def delete(image_id: str, services: Services) -> Image:
 
     Raises ImageNotFound.
     """
-    original = replace(find(image_id, services).original, sequencer="")
+    found = find(image_id, services)
+    original = replace(found.original, sequencer="")
     services.uploads.delete(original.key)
 
     def record(image: Image | None) -> Image | None:
@@ -550,7 +563,8 @@ def delete(image_id: str, services: Services) -> Image:
         return replace(_as_held(original, image, services), lease_until=None)
 
     image, _ = _update(image_id, record, services)
-    return image
+    # It may be uploaded again by now; the client is told of what it has deleted.
+    return replace(found, status=ImageStatus.DELETED, updated_at=image.updated_at)
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────
@@ -558,7 +572,7 @@ def delete(image_id: str, services: Services) -> Image:
 
 def find(image_id: str, services: Services) -> Image:
     """The image of that id. Raises ImageNotFound for one that is unknown or deleted."""
-    image = services.catalog.get(image_id)
+    image = services.catalog.get(image_id) if is_image_id(image_id) else None
     if image is None or image.status is ImageStatus.DELETED:
         raise ImageNotFound
     return image

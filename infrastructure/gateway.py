@@ -25,105 +25,88 @@ class GatewayError:
     """
 
     status: HTTPStatus | None
-    title: str
     code: str
     detail: str = OWN_WORDS
 
 
 ERRORS: Mapping["GatewayResponseTypeType", GatewayError] = {
-    "DEFAULT_4XX": GatewayError(None, "Refused by API Gateway", "refused"),
-    "DEFAULT_5XX": GatewayError(None, "API Gateway failed", "internal_error"),
+    "DEFAULT_4XX": GatewayError(None, "refused"),
+    "DEFAULT_5XX": GatewayError(None, "internal_error"),
     # API Gateway says 403 of a route that is not there, as if it might be with credentials.
     "MISSING_AUTHENTICATION_TOKEN": GatewayError(
         HTTPStatus.NOT_FOUND,
-        "Not found",
         "route_not_found",
         "The API has no such route, or not with this method: GET /openapi.json lists them.",
     ),
     "RESOURCE_NOT_FOUND": GatewayError(
         HTTPStatus.NOT_FOUND,
-        "Not found",
         "route_not_found",
         "The API has no such route, or not with this method: GET /openapi.json lists them.",
     ),
     "UNAUTHORIZED": GatewayError(
         HTTPStatus.UNAUTHORIZED,
-        "Sign-in required",
         "sign_in_required",
         "Send the ID token of a user, which has not expired, as Authorization: Bearer <token>.",
     ),
     "EXPIRED_TOKEN": GatewayError(
         HTTPStatus.UNAUTHORIZED,
-        "Sign-in required",
         "sign_in_required",
         "These credentials have expired: get new ones, and send the request again.",
     ),
     "ACCESS_DENIED": GatewayError(
         HTTPStatus.FORBIDDEN,
-        "Forbidden",
         "access_denied",
         "These credentials may not call this route: they need execute-api:Invoke on it.",
     ),
     "INVALID_SIGNATURE": GatewayError(
         HTTPStatus.FORBIDDEN,
-        "Forbidden",
         "invalid_signature",
         "The signature is not that of this request: sign all of it for the service execute-api in "
         "the API's region, with a clock that is right.",
     ),
     "INVALID_API_KEY": GatewayError(
         HTTPStatus.FORBIDDEN,
-        "Forbidden",
         "invalid_api_key",
         "Send a key of this API in the header x-api-key.",
     ),
     "THROTTLED": GatewayError(
         HTTPStatus.TOO_MANY_REQUESTS,
-        "Too many requests",
         "too_many_requests",
         "More requests come than the API takes: try again in a moment.",
     ),
     "QUOTA_EXCEEDED": GatewayError(
         HTTPStatus.TOO_MANY_REQUESTS,
-        "Too many requests",
         "quota_exceeded",
         "The quota of this key is used up: whoever runs the API can raise it.",
     ),
     "REQUEST_TOO_LARGE": GatewayError(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        "Payload too large",
         "payload_too_large",
         "The API takes pictures of 4.5 MB and no request of more than 10 MB: POST /uploads gives a "
         "form that uploads larger files straight to S3.",
     ),
     "UNSUPPORTED_MEDIA_TYPE": GatewayError(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-        "Unsupported media type",
         "unsupported_media_type",
         "The route takes no body of this Content-Type: GET /openapi.json lists those it takes.",
     ),
-    "BAD_REQUEST_BODY": GatewayError(HTTPStatus.BAD_REQUEST, "Invalid request", "invalid_request"),
-    "BAD_REQUEST_PARAMETERS": GatewayError(
-        HTTPStatus.BAD_REQUEST, "Invalid request", "invalid_request"
-    ),
+    "BAD_REQUEST_BODY": GatewayError(HTTPStatus.BAD_REQUEST, "invalid_request"),
+    "BAD_REQUEST_PARAMETERS": GatewayError(HTTPStatus.BAD_REQUEST, "invalid_request"),
     "INTEGRATION_TIMEOUT": GatewayError(
         HTTPStatus.GATEWAY_TIMEOUT,
-        "Timeout",
         "timeout",
         "It took longer than API Gateway waits, and may have been done: look before you send it "
         "again.",
     ),
-    "INTEGRATION_FAILURE": GatewayError(
-        HTTPStatus.BAD_GATEWAY, "Internal error", "internal_error", ON_OUR_SIDE
-    ),
+    "INTEGRATION_FAILURE": GatewayError(HTTPStatus.BAD_GATEWAY, "internal_error", ON_OUR_SIDE),
     "AUTHORIZER_FAILURE": GatewayError(
-        HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error", "internal_error", ON_OUR_SIDE
+        HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", ON_OUR_SIDE
     ),
     "AUTHORIZER_CONFIGURATION_ERROR": GatewayError(
-        HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error", "internal_error", ON_OUR_SIDE
+        HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", ON_OUR_SIDE
     ),
     "API_CONFIGURATION_ERROR": GatewayError(
-        HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error", "internal_error", ON_OUR_SIDE
+        HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", ON_OUR_SIDE
     ),
 }
 """By API Gateway's types of responses; those that are not here fall back to one of the first two.
@@ -133,7 +116,6 @@ https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-r
 
 UNSIGNED = GatewayError(
     HTTPStatus.FORBIDDEN,
-    "Forbidden",
     "missing_signature",
     "Either the request is not signed with AWS credentials (Signature Version 4), or the API has "
     "no such route, or not with this method: API Gateway does not say which.",
@@ -194,7 +176,7 @@ def _template(error: GatewayError) -> str:
     """Problem details (RFC 9457) as those of ``chalicelib/web/problems.py``."""
     problem = {
         "type": "about:blank",
-        "title": error.title,
+        "title": error.status.phrase if error.status else "Refused by API Gateway",
         **({"status": int(error.status)} if error.status else {}),
         "detail": error.detail,
         "code": error.code,

@@ -198,6 +198,10 @@ class FakeUploads(Scripted):
         expires_at = timestamp(self._clock.now + timedelta(seconds=expires_s))
         return DirectUpload("https://uploads.example/", fields | limits, expires_at)
 
+    def filename(self, key: str) -> str | None:
+        self._step("filename")
+        return self.filenames.get(key)
+
     def history(self, key: str) -> list[model.Version]:
         self._step("history")
         held = self.versions[key]
@@ -412,6 +416,10 @@ class FakeCatalog(Scripted):
             raise IdempotencyKeyReused("That key was another request's: take a new one.")
         return image_id
 
+    def disclaim(self, request: str) -> None:
+        self._step("disclaim")
+        del self.claims[request]
+
     def fulfil(self, request: str, image_id: str) -> None:
         self._step("fulfil")
         self.claims[request] = (self.claims[request][0], image_id)
@@ -426,9 +434,10 @@ class FakeCatalog(Scripted):
             key=lambda image: (image.original.uploaded_at, image.image_id),
             reverse=True,
         )
-        start = int(cursor or 0)
+        start = int((cursor or "0").partition(".")[0])
         more = len(images) > start + limit
-        return Page(tuple(images[start : start + limit]), str(start + limit) if more else None)
+        following = f"{start + limit:013}.{'a' * 26}" if more else None
+        return Page(tuple(images[start : start + limit]), following)
 
 
 class FakeRecognizer(Scripted):

@@ -299,6 +299,18 @@ class Catalog:
             if codes_of(error).isdisjoint(STALE):
                 raise
 
+    def disclaim(self, request: str) -> None:
+        """Forget a request that nothing came of."""
+        try:
+            self.client.delete_item(
+                TableName=self.table,
+                Key=request_key(request),
+                ConditionExpression="attribute_not_exists(image_id)",
+            )
+        except ClientError as error:
+            if codes_of(error).isdisjoint(STALE):
+                raise
+
     def set_bookmark(self, name: str, position: str) -> None:
         self.client.put_item(
             TableName=self.table, Item=bookmark_key(name) | {"position": {"S": position}}

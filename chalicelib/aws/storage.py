@@ -1,16 +1,19 @@
 """S3: the bucket of originals and the bucket of renditions."""
 
+import random
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
+from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
 from chalicelib.aws import batches
-from chalicelib.errors import InvalidRequest, KeyTaken, OriginalGone, TooLarge
+from chalicelib.errors import InvalidRequest, KeyInUse, KeyTaken, OriginalGone, TooLarge
 from chalicelib.messages import timestamp
 from chalicelib.model import (
     DirectUpload,
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
 
 MAX_SOURCE_KEY_BYTES = 1536
 """S3 takes 2 KB of user metadata in all; a longer quoted key is left out, the image id never."""
+
+CONFLICTS = 4
+"""Tries of a PUT that meets another, or a deletion: S3 says to repeat it."""
 
 MAX_VERSIONS = 100
 """Of one key, that are shown."""
@@ -92,30 +98,33 @@ class Uploads:
     ) -> tuple[str, str]:
         """Store a new original and give its version id and ETag. Never overwrites: KeyTaken.
 
-        What the same ``request`` (its idempotency) has stored already is not stored again.
-        ``filename`` is kept as the client gave it, percent-encoded, since S3 metadata is ASCII.
+        What the same ``request`` has stored already, whose answer may have been lost, is not stored
+        again. ``filename`` is kept as the client gave it, percent-encoded, since S3 metadata is
+        ASCII. Raises KeyInUse while another upload or a deletion of the key does not end.
         """
-        facts = {"filename": _as_metadata(filename)} | ({"request": request} if request else {})
-        try:
-            answer = self.client.put_object(
-                Bucket=self.bucket,
-                Key=key,
-                Body=body,
-                ContentType=content_type,
-                Metadata=facts,
-                IfNoneMatch="*",
-            )
-        except ClientError as error:
-            # 409 is S3's answer while another upload to the same key is under way.
-            if error.response["Error"]["Code"] in (
-                "PreconditionFailed",
-                "ConditionalRequestConflict",
-            ):
-                if request and (stored := self._stored_by(request, key)):
-                    return stored
-                raise KeyTaken(key) from error
-            raise
-        return answer.get("VersionId", ""), answer["ETag"].strip('"')
+        request = request or uuid4().hex
+        for attempt in range(CONFLICTS):
+            time.sleep(random.uniform(0, 0.1 * 2**attempt) if attempt else 0)  # noqa: S311
+            try:
+                answer = self.client.put_object(
+                    Bucket=self.bucket,
+                    Key=key,
+                    Body=body,
+                    ContentType=content_type,
+                    Metadata={"filename": _as_metadata(filename), "request": request},
+                    IfNoneMatch="*",
+                )
+            except ClientError as error:
+                code = error.response["Error"]["Code"]
+                if code == "PreconditionFailed":
+                    if stored := self._stored_by(request, key):
+                        return stored
+                    raise KeyTaken(key) from error
+                if code != "ConditionalRequestConflict":
+                    raise
+            else:
+                return answer.get("VersionId", ""), answer["ETag"].strip('"')
+        raise KeyInUse(key)
 
     def _stored_by(self, request: str, key: str) -> tuple[str, str] | None:
         """The version and ETag of what the key holds, where that request has stored it."""
@@ -153,6 +162,16 @@ class Uploads:
         )
         expires_at = timestamp(datetime.now(UTC) + timedelta(seconds=expires_s))
         return DirectUpload(form["url"], form["fields"], expires_at)
+
+    def filename(self, key: str) -> str | None:
+        """What the client has called what the key holds; None for an upload that did not say."""
+        try:
+            held = self.client.head_object(Bucket=self.bucket, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ORIGINAL_GONE:
+                return None
+            raise
+        return unquote(held["Metadata"].get("filename", "")) or None
 
     def history(self, key: str) -> list[Version]:
         """What the bucket still holds of the key, newest first, up to ``MAX_VERSIONS``."""
@@ -308,7 +327,10 @@ def attempt_of(key: str) -> int:
 
 
 def _as_metadata(filename: str) -> str:
-    return quote(filename)[:MAX_SOURCE_KEY_BYTES]
+    """The name as ASCII; of a very long one the beginning."""
+    quoted = quote(filename)
+    most = MAX_SOURCE_KEY_BYTES // len("%F0%9F%A6%8A")
+    return quoted if len(quoted) <= MAX_SOURCE_KEY_BYTES else quote(filename[:most])
 
 
 def _as_tag(name: str, value: str) -> dict[str, Any]:

@@ -77,8 +77,8 @@ _NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 _ENDS_IN_A_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
 _URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=~"
 _ODD_HOST = (
-    "The URL's host has to be a name or a plainly written address (four decimal numbers, or IPv6 "
-    "in brackets), and its port, if any, a number up to 65535."
+    "The URL needs a host that is a name or a plainly written address (four decimal numbers, or "
+    "IPv6 in brackets), and a port, if any, that is a number up to 65535."
 )
 _NOT_PUBLIC = (
     "The host was not found on the public Internet: check its spelling, or upload the file instead."
@@ -206,6 +206,11 @@ class _Target:
     @property
     def url(self) -> str:
         return f"{self.scheme}://{self.authority}{self.path}"
+
+
+def check_url(url: str) -> None:
+    """Raises InvalidRequest when the URL itself is at fault, wherever it may lead."""
+    _parse(url)
 
 
 def _parse(url: str) -> _Target:

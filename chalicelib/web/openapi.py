@@ -1,6 +1,5 @@
 """The API's description (OpenAPI 3.1), made from the routes and what they declare."""
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
@@ -9,7 +8,7 @@ from typing import Any
 from chalice.app import RouteEntry
 
 from chalicelib.config import Settings
-from chalicelib.errors import RequestError
+from chalicelib.errors import Busy, RequestError, Unhealthy
 from chalicelib.web.operations import Operation
 from chalicelib.web.parameters import Parameter
 
@@ -46,12 +45,19 @@ SECURITY: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ),
 }
 
-GATEWAY_REFUSALS = {
-    HTTPStatus.UNAUTHORIZED: "No or no valid sign-in",
-    HTTPStatus.FORBIDDEN: "No or no valid credentials",
-    HTTPStatus.TOO_MANY_REQUESTS: "More requests than the stage takes: try again in a moment",
+REFUSALS = {
+    "none": (),
+    "key": (HTTPStatus.FORBIDDEN,),
+    "iam": (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN),
+    "cognito": (HTTPStatus.UNAUTHORIZED,),
 }
-"""What API Gateway answers by itself."""
+"""What API Gateway answers by itself to callers that it does not know, by ``API_AUTH``."""
+
+HEADERS = {
+    "ETag": "Stands for this answer: see `If-None-Match`.",
+    "Location": "Where to go on.",
+    "Retry-After": "After how many seconds to try again.",
+}
 
 
 def document(routes: Mapping[str, Mapping[str, RouteEntry]], settings: Settings) -> dict[str, Any]:
@@ -67,6 +73,8 @@ def document(routes: Mapping[str, Mapping[str, RouteEntry]], settings: Settings)
     schemas = dict(zip((*names, "Problem"), references, strict=True))
     paths: dict[str, Any] = defaultdict(dict)
     for path, route, operation in _operations(routes):
+        if route.method == "HEAD":
+            continue  # as GET, without the body
         paths[path][route.method.lower()] = {
             "operationId": route.view_function.__name__,
             "summary": operation.summary,
@@ -74,9 +82,15 @@ def document(routes: Mapping[str, Mapping[str, RouteEntry]], settings: Settings)
             "tags": [operation.tag],
             **_parameters(operation.parameters),
             **_body(operation.bodies),
-            "responses": dict(_responses(operation, schemas)),
-            **({} if route.authorizer or route.api_key_required else {"security": []}),
+            "responses": dict(_responses(operation, schemas, components)),
         }
+        if route.authorizer or route.api_key_required:
+            for status in REFUSALS[settings.api_auth]:
+                meaning = f"{status.phrase}: API Gateway does not know the caller"
+                shown = paths[path][route.method.lower()]
+                shown["responses"].setdefault(str(int(status)), _problem(meaning, schemas))
+        else:
+            paths[path][route.method.lower()]["security"] = []
     scheme = SECURITY.get(settings.api_auth)
     return {
         "openapi": "3.1.0",
@@ -155,25 +169,34 @@ def _body(bodies: Mapping[str, tuple[Parameter, ...]]) -> dict[str, Any]:
 
 
 def _responses(
-    operation: Operation, schemas: Mapping[str, Any]
+    operation: Operation, schemas: Mapping[str, Any], components: Mapping[str, Any]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     for status, kinds in operation.answers.items():
-        content = {
-            kind if "/" in kind else "application/json": {"schema": schemas.get(kind, {})}
-            for kind in kinds
-        }
         shown: dict[str, Any] = {"description": HTTPStatus(status).phrase}
-        yield str(int(status)), shown | ({"content": content} if content else {})
+        if plain := [kind for kind in kinds if "/" in kind]:
+            shown["content"] = {kind: {} for kind in plain}
+        for kind in (kind for kind in kinds if "/" not in kind):
+            typed = {"schema": schemas[kind], "example": example_of(schemas[kind], components)}
+            shown.setdefault("content", {})["application/json"] = typed
+        if headers := operation.headers.get(status):
+            shown["headers"] = {name: _header(name) for name in headers}
+        yield str(int(status)), shown
     refusals: dict[int, list[type[RequestError]]] = defaultdict(list)
     for error in operation.errors:
         refusals[error.status].append(error)
     for status, errors in sorted(refusals.items()):
         codes = ", ".join(f"`{error.code}`" for error in errors)
         yield str(status), _problem(f"{HTTPStatus(status).phrase}: {codes}", schemas, errors)
-    for status, meaning in GATEWAY_REFUSALS.items():
-        if status not in refusals:
-            yield str(int(status)), _problem(meaning, schemas)
+    too_many = _problem("More requests than the API takes: `too_many_requests`", schemas)
+    yield "429", too_many | {"headers": {"Retry-After": _header("Retry-After")}}
     yield "500", _problem("Something went wrong on our side: `internal_error`", schemas)
+    if Unhealthy not in operation.errors:
+        busy = _problem("The catalog takes no more for now: `busy`", schemas, [Busy])
+        yield "503", busy | {"headers": {"Retry-After": _header("Retry-After")}}
+
+
+def _header(name: str) -> dict[str, Any]:
+    return {"description": HEADERS[name], "schema": {"type": "string"}}
 
 
 def _problem(
@@ -183,11 +206,11 @@ def _problem(
         error.code: {
             "value": {
                 "type": "about:blank",
-                "title": error.title,
+                "title": HTTPStatus(error.status).phrase,
                 "status": error.status,
-                "detail": "…",
+                "detail": "What is wrong, and what to do about it.",
                 "code": error.code,
-                "message": "…",
+                "message": "What is wrong, and what to do about it.",
             }
         }
         for error in errors
@@ -196,5 +219,18 @@ def _problem(
     return {"description": description, "content": {"application/problem+json": content}}
 
 
-def encoded(description: Mapping[str, Any]) -> str:
-    return json.dumps(description, ensure_ascii=False, indent=1)
+def example_of(schema: Mapping[str, Any], components: Mapping[str, Any]) -> Any:
+    """What something of that schema looks like, put together of the examples in its parts."""
+    match schema:
+        case {"$ref": reference}:
+            return example_of(components[reference.rpartition("/")[2]], components)
+        case {"examples": [example, *_]} | {"enum": [*_, example]}:
+            return example
+        case {"anyOf": [first, *_]}:
+            return example_of(first, components)
+        case {"properties": members}:
+            return {name: example_of(member, components) for name, member in members.items()}
+        case {"type": "array", "items": member}:
+            return [example_of(member, components)]
+    plain = {"string": "…", "boolean": True, "integer": 1, "number": 0.5, "object": {}}
+    return plain[schema["type"]]

@@ -15,6 +15,7 @@ from chalicelib.errors import (
     IdempotencyKeyReused,
     ImageNotFound,
     InvalidRequest,
+    KeyInUse,
     KeyTaken,
     PayloadTooLarge,
     RenditionNotFound,
@@ -25,8 +26,11 @@ from chalicelib.errors import (
     UnsupportedMediaType,
 )
 from chalicelib.model import ImageStatus
+from chalicelib.web.fetch import MAX_URL_LENGTH, check_url
+from chalicelib.web.names import file_name
 from chalicelib.web.parameters import (
     Parameter,
+    matching,
     moment,
     number,
     one_of,
@@ -45,8 +49,7 @@ MAX_LABEL = 256
 MAX_DISTANCE = 7
 """Bits of a perceptual hash in which similar pictures may differ, as far as the index finds all."""
 
-MAX_URL_LENGTH = 2048
-MAX_CURSOR = 100
+MAX_GIVEN_NAME = 1024
 
 SHOWN_STATUSES = tuple(status for status in ImageStatus if status is not ImageStatus.DELETED)
 
@@ -55,8 +58,31 @@ IMAGE_TYPES = (
     *("image/jpeg", "image/png", "image/tiff", "image/webp"),
 )
 DIRECT_TYPES = (*IMAGE_TYPES, "application/octet-stream")
-RAW_TYPES = (*DIRECT_TYPES, "application/x-www-form-urlencoded")
+FORM_TYPE = "application/x-www-form-urlencoded"
+RAW_TYPES = (*DIRECT_TYPES, FORM_TYPE)
 """What a picture may be sent as; the last is what curl calls ``--data-binary``."""
+
+
+def given_name(value: object) -> str:
+    """A name as the client gave it, of which a file name can be made."""
+    name = text(1, MAX_GIVEN_NAME)(value)
+    file_name(name)
+    return name
+
+
+def name_or_none(value: object) -> str:
+    return "" if value == "" else given_name(value)
+
+
+def plain_url(value: object) -> str:
+    """A URL of which nothing is at fault by itself."""
+    url = text(1, MAX_URL_LENGTH)(value)
+    try:
+        check_url(url)
+    except InvalidRequest as error:
+        raise ValueError(str(error).removeprefix("The URL ").rstrip(".")) from error
+    return url
+
 
 # ── parameters ───────────────────────────────────────────────────────────────────────────────────
 
@@ -65,7 +91,7 @@ IMAGE_ID = Parameter(
     where="path",
     required=True,
     about="Id of the image.",
-    schema={"type": "string"},
+    schema={"type": "string", "pattern": "^[a-z2-7]{26}$"},
     example="mdn5xqlfmkcrmdrxmbibq4sbfu",
 )
 FILENAME = Parameter(
@@ -87,8 +113,8 @@ RENDITION_NAME = Parameter(
 NAME = Parameter(
     name="name",
     about="Name of the file. Its last part becomes the object key; without one, one is made up.",
-    parse=text(0, 1024),
-    schema={"type": "string", "format": "filename", "maxLength": 1024},
+    parse=name_or_none,
+    schema={"type": "string", "format": "filename", "maxLength": MAX_GIVEN_NAME},
     example="cat.jpg",
 )
 IDEMPOTENCY_KEY = Parameter(
@@ -96,6 +122,7 @@ IDEMPOTENCY_KEY = Parameter(
     where="header",
     about="Any text of your own, up to 255 characters: the same request with the same key, within "
     "a day, uploads nothing twice.",
+    parse=matching("[!-~]{1,255}", "is 1 to 255 ASCII characters without spaces"),
     schema={"type": "string", "pattern": "^[!-~]{1,255}$"},
     example="8e03978e-40d5-43e8-bc93-6894a57f9324",
 )
@@ -164,7 +191,10 @@ CURSOR = Parameter(
     name="cursor",
     about="`cursor` of the page before, as it is. A page may hold fewer images than `limit`, even "
     "none, while there is a cursor: what one page looks through is bounded.",
-    parse=text(1, MAX_CURSOR),
+    parse=matching(
+        "[0-9]{13}[.][a-z2-7]{26}",
+        "is not one of ours: pass on `cursor` of the page before as it is",
+    ),
     schema={"type": "string", "pattern": "^[0-9]{13}[.][a-z2-7]{26}$"},
     example="1769850900000.mdn5xqlfmkcrmdrxmbibq4sbfu",
 )
@@ -196,7 +226,7 @@ DISTANCE = Parameter(
 URL_TEXT = Parameter(
     name="url",
     about="Where to fetch the picture: http or https, a public address.",
-    parse=text(1, MAX_URL_LENGTH),
+    parse=plain_url,
     schema={"type": "string", "format": "uri", "minLength": 1, "maxLength": MAX_URL_LENGTH},
     required=True,
     where="body",
@@ -215,7 +245,7 @@ UPLOAD_NAME = Parameter(
     where="body",
     required=True,
     about="Name of the file. Its last part becomes the object key.",
-    parse=text(1, 1024),
+    parse=given_name,
     schema={**NAME.schema, "minLength": 1},
     example="cat.jpg",
 )
@@ -245,7 +275,8 @@ class Operation:
     """One thing that the API does.
 
     ``answers``: by status, what it may be: the name of a type in ``chalicelib.web.schema`` or, with
-    a slash, the content type of something else. ``bodies``: by content type, the members of a JSON
+    a slash, the content type of something else. ``headers``: those that an answer has, by status.
+    ``bodies``: by content type, the members of a JSON
     object or a form; none for bytes. ``errors`` are the refusals of its own.
     """
 
@@ -255,6 +286,7 @@ class Operation:
     answers: Mapping[int, tuple[str, ...]]
     parameters: tuple[Parameter, ...] = ()
     bodies: Mapping[str, tuple[Parameter, ...]] = field(default_factory=dict)
+    headers: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     errors: tuple[type[RequestError], ...] = ()
 
 
@@ -262,6 +294,7 @@ UPLOAD_ERRORS = (
     InvalidRequest,
     CrossSiteRequest,
     KeyTaken,
+    KeyInUse,
     PayloadTooLarge,
     UnsupportedMediaType,
     UnfetchableUrl,
@@ -291,6 +324,7 @@ UPLOAD_IMAGE = Operation(
         "application/json": URL_MEMBERS,
     },
     answers={HTTPStatus.ACCEPTED: ("Progress",)},
+    headers={HTTPStatus.ACCEPTED: ("Location",)},
     errors=UPLOAD_ERRORS,
 )
 OFFER_UPLOAD = Operation(
@@ -323,6 +357,7 @@ SHOW_STATUS = Operation(
     tag="Images",
     parameters=(IMAGE_ID, KNOWN_ETAG),
     answers={HTTPStatus.OK: ("Progress",), HTTPStatus.NOT_MODIFIED: ()},
+    headers={HTTPStatus.OK: ("ETag",), HTTPStatus.NOT_MODIFIED: ("ETag",)},
     errors=(ImageNotFound,),
 )
 SHOW_STATUS_BY_FILENAME = Operation(
@@ -338,6 +373,7 @@ SHOW_RENDITION = Operation(
     tag="Images",
     parameters=(IMAGE_ID, RENDITION_NAME),
     answers={HTTPStatus.FOUND: ()},
+    headers={HTTPStatus.FOUND: ("Location",)},
     errors=(ImageNotFound, RenditionNotFound),
 )
 LIST_SIMILAR = Operation(
@@ -354,6 +390,7 @@ DELETE_IMAGE = Operation(
     tag="Images",
     parameters=(IMAGE_ID,),
     answers={HTTPStatus.ACCEPTED: ("Progress",)},
+    headers={HTTPStatus.ACCEPTED: ("Location",)},
     errors=(CrossSiteRequest, ImageNotFound),
 )
 REPROCESS_IMAGE = Operation(
@@ -363,6 +400,7 @@ REPROCESS_IMAGE = Operation(
     tag="Images",
     parameters=(IMAGE_ID,),
     answers={HTTPStatus.ACCEPTED: ("Progress",)},
+    headers={HTTPStatus.ACCEPTED: ("Location",)},
     errors=(CrossSiteRequest, ImageNotFound),
 )
 LIST_LABELS = Operation(
@@ -398,8 +436,15 @@ SHOW_ROOT = Operation(
             example=URL_TEXT.example,
         ),
         NAME,
+        IDEMPOTENCY_KEY,
     ),
-    answers={HTTPStatus.OK: ("text/html", "ImagePage"), HTTPStatus.ACCEPTED: ("Progress",)},
+    answers={
+        HTTPStatus.OK: ("text/html", "ImagePage"),
+        HTTPStatus.ACCEPTED: ("Progress",),
+        HTTPStatus.FOUND: (),
+        HTTPStatus.NOT_MODIFIED: (),
+    },
+    headers={HTTPStatus.ACCEPTED: ("Location",), HTTPStatus.FOUND: ("Location",)},
     errors=(*UPLOAD_ERRORS, SignInRequired),
 )
 SHOW_STATIC_FILE = Operation(
@@ -416,7 +461,10 @@ SHOW_STATIC_FILE = Operation(
         ),
         KNOWN_ETAG,
     ),
-    answers={HTTPStatus.OK: ("text/javascript",), HTTPStatus.NOT_MODIFIED: ()},
+    answers={
+        HTTPStatus.OK: ("text/javascript", "text/css", "image/svg+xml"),
+        HTTPStatus.NOT_MODIFIED: (),
+    },
     errors=(FileNotFound,),
 )
 SHOW_OPENAPI = Operation(

@@ -1,5 +1,6 @@
 """What a client may say, declared once: read by these declarations and documented by them."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -7,6 +8,9 @@ from typing import Any, Literal
 
 from chalicelib.errors import InvalidRequest
 from chalicelib.messages import timestamp
+
+MOST_UNKNOWN = 10
+"""Names that an answer tells of those that there are not: nobody needs thousands of them."""
 
 SIGNATURE_PREFIX = "x-amz-"
 """Parameters of a request that is signed in its query (AWS Signature Version 4); none of ours."""
@@ -32,14 +36,21 @@ class Parameter:
 
 
 def read_query(
-    parameters: Iterable[Parameter], given: Mapping[str, Sequence[str]]
+    parameters: Iterable[Parameter],
+    given: Mapping[str, Sequence[str]],
+    headers: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The values of these parameters, by name, from a query in which each may come several times.
 
-    Raises InvalidRequest that names each that is at fault.
+    Those that are headers are read, too. Raises InvalidRequest that names each that is at fault.
     """
+    parameters = list(parameters)
     declared = {parameter.name: parameter for parameter in parameters if parameter.where == "query"}
     wrong: dict[str, str] = {}
+    heard: dict[str, Any] = {}
+    for each in parameters:
+        if each.where == "header":
+            heard[each.name] = _heard(each, headers or {}, wrong)
     single: dict[str, Any] = {}
     for name, values in given.items():
         parameter = declared.get(name)
@@ -47,7 +58,16 @@ def read_query(
             wrong[name] = "may be given once only"
         elif parameter is not None or not name.lower().startswith(SIGNATURE_PREFIX):
             single[name] = list(values) if parameter and parameter.repeats else values[0]
-    return _read(declared, single, wrong)
+    return heard | _read(declared, single, wrong)
+
+
+def _heard(parameter: Parameter, headers: Mapping[str, str], wrong: dict[str, str]) -> Any:
+    said = headers.get(parameter.name.lower())
+    try:
+        return parameter.default if said is None else parameter.parse(said)
+    except ValueError as error:
+        wrong[parameter.name] = str(error)
+        return parameter.default
 
 
 def read_members(parameters: Iterable[Parameter], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,24 +80,47 @@ def _read(
     declared: Mapping[str, Parameter], given: Mapping[str, Any], wrong: dict[str, str]
 ) -> dict[str, Any]:
     read = {name: parameter.default for name, parameter in declared.items()}
-    for name, value in given.items():
-        if name not in declared:
-            wrong[name] = f"is not known here; there is {', '.join(declared) or 'none'}"
-            continue
+    for name in given.keys() & declared.keys():
         try:
-            read[name] = declared[name].parse(value)
-        except ValueError as error:
+            read[name] = declared[name].parse(given[name])
+        except (TypeError, ValueError) as error:
             wrong[name] = str(error)
     for name, parameter in declared.items():
         if parameter.required and name not in given:
             wrong[name] = "is missing"
+    unknown = sorted(given.keys() - declared.keys())
+    for name in unknown[:MOST_UNKNOWN]:
+        wrong[name[:80]] = f"is not known here; there is {', '.join(declared) or 'none'}"
     if wrong:
-        faults = "; ".join(f"{name!r:.80} {fault}" for name, fault in sorted(wrong.items()))
-        raise InvalidRequest(f"{faults}.", wrong)
+        raise invalid(wrong)
     return read
 
 
+def invalid(wrong: Mapping[str, str]) -> InvalidRequest:
+    """The error that names each parameter that is at fault, and what it has to be."""
+    faults = "; ".join(f"{name!r} {fault}" for name, fault in sorted(wrong.items()))
+    return InvalidRequest(f"{faults}.", wrong)
+
+
 # ── parsers ──────────────────────────────────────────────────────────────────────────────────────
+
+
+# RFC 3339. A "+" of a zone that nobody has percent-encoded arrives as a space.
+DATE_OR_TIME = (
+    r"\d{4}-\d\d-\d\d"
+    r"([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?(Z|[-+ ]\d\d:?\d\d)?)?"
+)
+
+
+def matching(pattern: str, meaning: str) -> Callable[[Any], str]:
+    """Parses text that matches all of a pattern."""
+
+    def parse(value: Any) -> str:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise ValueError(meaning)
+        return value
+
+    return parse
 
 
 def text(least: int, most: int) -> Callable[[Any], str]:
@@ -129,10 +172,8 @@ def number(least: float, most: float) -> Callable[[str], float]:
     """Parses a number, to two decimals: DynamoDB takes none as small as a float can be."""
 
     def parse(shown: str) -> float:
-        try:
-            value = round(float(shown), 2)
-        except (ValueError, OverflowError):
-            value = least - 1
+        is_number = re.fullmatch(r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE]-?[0-9]{1,3})?", shown)
+        value = round(float(shown), 2) if is_number else least - 1
         if not least <= value <= most:
             raise ValueError(f"is a number from {least:g} to {most:g}, not {shown!r:.40}")
         return value
@@ -160,14 +201,19 @@ def moment(*, ends: bool) -> Callable[[str], str]:
 
     def parse(shown: str) -> str:
         try:
-            # A "+" of a zone that nobody has percent-encoded arrives as a space.
-            value = datetime.fromisoformat(shown.replace(" ", "+"))
-            if ends and "T" not in shown.upper():
-                value += timedelta(days=1, milliseconds=-1)
-            return timestamp(value if value.tzinfo else value.replace(tzinfo=UTC))
+            return _timestamp(shown, ends=ends)
         except (ValueError, OverflowError) as error:
             raise ValueError(
                 f"is a date or time such as 2026-01-31 or 2026-01-31T09:15:00Z, not {shown!r:.40}"
             ) from error
 
     return parse
+
+
+def _timestamp(shown: str, *, ends: bool) -> str:
+    if not re.fullmatch(DATE_OR_TIME, shown, re.IGNORECASE):
+        raise ValueError(shown)
+    value = datetime.fromisoformat(shown[:11] + shown[11:].replace(" ", "+"))
+    if ends and len(shown) == len("2026-01-31"):
+        value += timedelta(days=1, milliseconds=-1)
+    return timestamp(value if value.tzinfo else value.replace(tzinfo=UTC))

@@ -1,9 +1,7 @@
 """What a client has sent, as the use cases want it. Raises InvalidRequest that says what to do."""
 
 import json
-import re
-import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,17 +18,20 @@ from chalicelib.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaT
 from chalicelib.model import ImageStatus, Query, digest, image_id_of
 from chalicelib.web import operations
 from chalicelib.web.fetch import FetchPolicy, fetch
-from chalicelib.web.parameters import read_members, read_query
+from chalicelib.web.names import file_name
+from chalicelib.web.parameters import invalid, read_members, read_query
 
-BINARY_TYPES = ("multipart/form-data", *operations.RAW_TYPES)
+ALIASES = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
+"""Content types that no registry knows and that clients send all the same."""
+
+BINARY_TYPES = {"multipart/form-data", *operations.RAW_TYPES, *ALIASES}
 """Content types that API Gateway shall hand over as bytes, beside those Chalice knows to be."""
 
-MAX_NAME_BYTES = 255
-IDEMPOTENCY_KEY = operations.IDEMPOTENCY_KEY.schema["pattern"]
 MAX_BODY_BYTES = 4_500_000
 """Lambda takes 6 MB a request, and API Gateway hands binary over in base64, a third longer."""
 
 UNTYPED = "application/octet-stream"
+MAX_JSON_BYTES = 65_536
 FORM_OVERHEAD_BYTES = 65_536
 """What a form may hold beside its file."""
 
@@ -55,7 +56,8 @@ class Picture:
 
     @property
     def fingerprint(self) -> str:
-        return digest(f"{self.filename}\n{blake2b(self.body).hexdigest()}")
+        told = [self.filename, self.content_type, blake2b(self.body).hexdigest()]
+        return digest(json.dumps(told))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class RemotePicture:
 
     @property
     def fingerprint(self) -> str:
-        return digest(f"{self.filename}\n{self.url}")
+        return digest(json.dumps([self.filename, self.url]))
 
 
 Wish = Picture | RemotePicture
@@ -75,8 +77,11 @@ Wish = Picture | RemotePicture
 
 
 def query_values(request: Request, operation: operations.Operation) -> dict[str, Any]:
-    """The parameters of an operation. Raises InvalidRequest that names each that is at fault."""
-    return read_query(operation.parameters, _given(request))
+    """The parameters of an operation, those in headers included.
+
+    Raises InvalidRequest that names each that is at fault.
+    """
+    return read_query(operation.parameters, _given(request), request.headers)
 
 
 def _given(request: Request) -> dict[str, list[str]]:
@@ -86,11 +91,10 @@ def _given(request: Request) -> dict[str, list[str]]:
 
 def wish_of(request: Request) -> Wish:
     """The picture in a raw body (``?name=``) or a form, or the URL in JSON ``{"url", "name"}``."""
-    name = query_values(request, operations.UPLOAD_IMAGE)["name"]
     media_type = _media_type(request)
     if media_type == "application/json":
-        members = read_members(operations.URL_MEMBERS, _json_of(request))
-        return RemotePicture(members["url"], members["name"] or name or None)
+        return _behind_url(request)
+    name = query_values(request, operations.UPLOAD_IMAGE)["name"]
     if media_type == "multipart/form-data":
         return _in_form(request, name)
     if media_type not in operations.RAW_TYPES:
@@ -99,15 +103,50 @@ def wish_of(request: Request) -> Wish:
             "… or application/octet-stream, in a form (`curl -F file=@cat.jpg`), or as JSON "
             '{"url": …, "name": …}.'
         )
-    return Picture(_bytes_of(request, MAX_BODY_BYTES), media_type, name or None)
+    body = _bytes_of(request, MAX_BODY_BYTES)
+    if media_type == operations.FORM_TYPE and body.startswith((b"{", b"url=")):
+        raise UnsupportedMediaType(
+            "The body is a form or JSON that does not say so: `curl --json` sends it as JSON."
+        )
+    return Picture(body, media_type, name or None)
 
 
-def remote_wish_of(request: Request) -> RemotePicture | None:
-    """The URL in the query of ``GET /?url=…&name=…``; whatever else is there is nobody's."""
-    given = _given(request)
-    ours = {parameter.name for parameter in operations.SHOW_ROOT.parameters} & given.keys()
-    values = read_query(operations.SHOW_ROOT.parameters, {name: given[name] for name in ours})
-    return RemotePicture(values["url"], values["name"] or None) if values["url"] else None
+def _behind_url(request: Request) -> RemotePicture:
+    """What JSON says, or every fault that it, the query and the headers have."""
+    wrong: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    reads: tuple[Callable[[], dict[str, Any]], ...] = (
+        lambda: query_values(request, operations.UPLOAD_IMAGE),
+        lambda: read_members(operations.URL_MEMBERS, _json_of(request)),
+    )
+    for read in reads:
+        try:
+            values |= {name: value for name, value in read().items() if value}
+        except InvalidRequest as error:
+            if not error.parameters:
+                raise
+            wrong |= error.parameters
+    if wrong:
+        raise invalid(wrong)
+    return RemotePicture(values["url"], values.get("name"))
+
+
+def is_remote_wish(request: Request) -> bool:
+    """Whether ``GET /`` is asked to fetch a picture."""
+    return request.method == "GET" and "url" in _given(request)
+
+
+def remote_wish_of(request: Request) -> RemotePicture:
+    """The URL in the query of ``GET /?url=…&name=…``."""
+    values = query_values(request, operations.SHOW_ROOT)
+    return RemotePicture(values["url"], values["name"] or None)
+
+
+def check_root(request: Request) -> None:
+    """Raises InvalidRequest for what the page is given, and cannot be; more is nobody's."""
+    declared = {parameter.name for parameter in operations.SHOW_ROOT.parameters}
+    given = {name: values for name, values in _given(request).items() if name in declared}
+    read_query(operations.SHOW_ROOT.parameters, given, request.headers)
 
 
 def upload_of(wish: Wish, request_id: str, settings: Settings) -> Upload:
@@ -119,8 +158,6 @@ def upload_of(wish: Wish, request_id: str, settings: Settings) -> Upload:
     if isinstance(wish, Picture):
         filename = wish.filename or _made_up_name(request_id)
         return Upload(key_of(filename), wish.body, wish.content_type, filename)
-    if wish.filename:
-        key_of(wish.filename)  # at fault, it need not be fetched
     fetched = fetch(
         wish.url,
         FetchPolicy(
@@ -129,9 +166,17 @@ def upload_of(wish: Wish, request_id: str, settings: Settings) -> Upload:
             allowed_networks=settings.fetch_allowed_networks,
         ),
     )
-    filename = wish.filename or fetched.filename or _made_up_name(request_id)
-    content_type = fetched.content_type or UNTYPED
-    return Upload(key_of(filename), fetched.body, content_type, filename)
+    filename = wish.filename or fetched.filename or ""
+    with suppress(InvalidRequest):
+        return Upload(key_of(filename), fetched.body, _known(fetched.content_type), filename)
+    filename = _made_up_name(request_id)  # what the host calls it is nobody's fault
+    return Upload(key_of(filename), fetched.body, _known(fetched.content_type), filename)
+
+
+def _known(content_type: str | None) -> str:
+    """The type that somebody else has claimed, where a picture may have it."""
+    plain = ALIASES.get(content_type or "", content_type)
+    return plain if plain in operations.DIRECT_TYPES else UNTYPED
 
 
 def _made_up_name(request_id: str) -> str:
@@ -169,20 +214,16 @@ def idempotency_of(request: Request) -> str:
     key = request.headers.get("idempotency-key")
     if key is None:
         return ""
-    if not re.fullmatch(IDEMPOTENCY_KEY, key):
-        raise InvalidRequest(
-            "Idempotency-Key has to be 1 to 255 ASCII characters without spaces.",
-            {"Idempotency-Key": "is no such text"},
-        )
     identity = request.context.get("identity") or {}
     claims = (request.context.get("authorizer") or {}).get("claims") or {}
     caller = claims.get("sub") or identity.get("caller") or identity.get("apiKeyId") or ""
-    return digest(f"{caller}\n{key}")
+    return digest(json.dumps([caller, key]))
 
 
 def _media_type(request: Request) -> str:
     content_type: str = request.headers.get("content-type", UNTYPED)
-    return content_type.partition(";")[0].strip().lower()
+    plain = content_type.partition(";")[0].strip().lower()
+    return ALIASES.get(plain, plain)
 
 
 def _bytes_of(request: Request, most: int) -> bytes:
@@ -231,26 +272,30 @@ def _in_form(request: Request, name: str | None) -> Picture:
             spool_limit=len(body),
             part_limit=100,
         )
-        file, named = parser.get("file"), parser.get("name")
-        name = (named.value if named else None) or name
+        files, named = parser.get_all("file"), parser.get("name")
+        name = (named.raw.decode() if named else None) or name
     except (MultipartError, UnicodeDecodeError) as error:
         raise InvalidRequest(
             f"The form cannot be read ({error}): `curl -F file=@cat.jpg` sends one that can."
         ) from error
-    if file is None or not file.raw:
+    if len(files) != 1 or not files[0].raw:
         raise InvalidRequest(
-            "The form has no picture: send it as the part `file` (`curl -F file=@cat.jpg`).",
-            {"file": "is missing or empty"},
+            "The form has to have one picture, as the part `file` (`curl -F file=@cat.jpg`).",
+            {"file": "is missing, empty, or there several times"},
         )
+    [file] = files
     _require_fitting(len(file.raw))
-    kind = file.content_type if file.content_type in operations.DIRECT_TYPES else UNTYPED
-    return Picture(file.raw, kind, name or file.filename or None)
+    name = read_members([operations.NAME_MEMBER], {"name": name or file.filename or None})["name"]
+    return Picture(file.raw, _known(file.content_type), name)
 
 
 def _json_of(request: Request) -> Mapping[str, Any]:
+    body = cast("bytes", request.raw_body)
+    if len(body) > MAX_JSON_BYTES:
+        raise PayloadTooLarge(f"JSON of more than {MAX_JSON_BYTES:,} bytes asks for nothing here.")
     try:
-        wish = json.loads(request.raw_body)
-    except ValueError as error:
+        wish = json.loads(body)
+    except (ValueError, RecursionError) as error:
         raise InvalidRequest("The body says it is JSON, but cannot be read as JSON.") from error
     if not isinstance(wish, dict):
         raise InvalidRequest('JSON has to be an object, such as {"name": "cat.jpg"}.')
@@ -258,25 +303,11 @@ def _json_of(request: Request) -> Mapping[str, Any]:
 
 
 def key_of(filename: str) -> str:
-    """The object key of a file name: its last part, in NFC, without control characters.
-
-    Anything else S3 and URLs can carry stays as it is. Raises InvalidRequest when nothing is
-    left, or for more than 255 bytes of UTF-8, the longest name common file systems keep.
-    """
+    """The object key of a name, as ``file_name`` has it. Raises InvalidRequest."""
     try:
-        filename.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidRequest("The name is not valid Unicode.") from error
-    last = unicodedata.normalize("NFC", filename).replace("\\", "/").rpartition("/")[2]
-    name = "".join(char for char in last if unicodedata.category(char)[0] != "C").strip()
-    length = len(name.encode())
-    if name in {"", ".", ".."}:
-        raise InvalidRequest(f"{filename!r:.80} is no file name: give one such as cat.jpg.")
-    if length > MAX_NAME_BYTES:
-        raise InvalidRequest(
-            f"The name has {length} bytes, over the limit of {MAX_NAME_BYTES}: shorten it."
-        )
-    return UPLOADS_PREFIX + name
+        return UPLOADS_PREFIX + file_name(filename)
+    except ValueError as error:
+        raise invalid({"name": str(error)}) from error
 
 
 def prefers_json(request: Request) -> bool:
@@ -290,9 +321,9 @@ def base_of(request: Request) -> str:
 
     The path that was asked for, without as many parts as the route has.
     """
-    route: str = request.context["resourcePath"]
-    path: str = request.context["path"]
-    return path.rstrip("/").rsplit("/", route.count("/"))[0]
+    route = [part for part in request.context["resourcePath"].split("/") if part]
+    path: list[str] = request.context["path"].rstrip("/").split("/")
+    return "/".join(path[: len(path) - len(route)])
 
 
 def image_ids_of(filename: str) -> tuple[str, ...]:
@@ -303,7 +334,7 @@ def image_ids_of(filename: str) -> tuple[str, ...]:
     and, as it stands, another straight to S3.
     """
     name = unquote(filename)
-    keys = [UPLOADS_PREFIX + name, UPLOADS_PREFIX + filename]
+    keys = [UPLOADS_PREFIX + filename, UPLOADS_PREFIX + name]
     with suppress(InvalidRequest):
         keys.append(key_of(name))
     return tuple(image_id_of(key) for key in dict.fromkeys(keys))

@@ -157,8 +157,9 @@ class Version(TypedDict):
 
 
 class ImageWithVersions(Image):
-    """An image and what was uploaded under its key, newest first."""
+    """An image, what the client called it, and what was uploaded under its key, newest first."""
 
+    filename: Annotated[str | None, Meta(examples=["Cat (final).jpg"])]
     versions: list[Version]
 
 
@@ -241,9 +242,10 @@ class Problem(TypedDict):
     """Problem details (RFC 9457). ``message`` repeats ``detail``."""
 
     type: Annotated[str, Meta(examples=["about:blank"])]
-    title: str
-    status: Annotated[int, Meta(ge=400, le=599)]
+    title: Annotated[str, Meta(examples=["Bad Request"])]
+    status: NotRequired[Annotated[int, Meta(ge=400, le=599)]]
     detail: str
     code: Annotated[str, Meta(description="Stable; for programs.")]
     message: str
-    errors: NotRequired[list[Fault]]
+    errors: NotRequired[Annotated[list[Fault], Meta(description="Each parameter at fault.")]]
+    request_id: NotRequired[Annotated[str, Meta(description="In what API Gateway says itself.")]]

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from chalicelib.web import schema
 
 LINK_EXPIRES_S = 3600
-"""How long a link to a rendition works."""
+"""How long a link to a rendition works, at most: no longer than the role's credentials."""
+
+REDIRECT_LASTS_S = 60
+"""How long a browser may go by a redirect: processing an image anew moves its renditions."""
 
 LinkMaker = Callable[[Rendition, int], str]
 
@@ -142,7 +145,7 @@ def rendition_redirect(image: Image, name: str, link: LinkMaker) -> Response:
                 status_code=HTTPStatus.FOUND,
                 headers={
                     "Location": link(rendition, LINK_EXPIRES_S),
-                    "Cache-Control": f"private, max-age={LINK_EXPIRES_S // 2}",
+                    "Cache-Control": f"private, max-age={REDIRECT_LASTS_S}",
                 },
                 body="",
             )

@@ -1060,6 +1060,16 @@ def test_cursor_that_is_not_ours_is_refused(catalog: Catalog, cursor: str) -> No
         catalog.browse(Query(10, cursor, labels=("cat",)))
 
 
+def test_request_that_came_to_nothing_is_forgotten(catalog: Catalog) -> None:
+    """One of which an image has come is not."""
+    catalog.claim("one", "fingerprint")
+    catalog.disclaim("one")
+    assert catalog.claim("one", "another") is None
+    catalog.fulfil("one", "a" * 26)
+    catalog.disclaim("one")
+    assert catalog.claim("one", "another") == "a" * 26
+
+
 def test_cursor_is_safe_in_a_url(catalog: Catalog) -> None:
     """Clients put it into a query string as it is."""
     filled(catalog, [image(number) for number in range(2)])

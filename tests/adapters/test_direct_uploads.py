@@ -148,6 +148,27 @@ def test_a_clash_with_what_is_gone_by_then_is_one(
             uploads.put(key, b"cat", "image/jpeg", "cat.jpg", "request")
 
 
+@pytest.mark.parametrize("name", ["é" * 1_024, "🦊" * 1_024, "a" * 1_024])
+def test_of_a_very_long_name_the_beginning_is_kept(uploads: Uploads, name: str) -> None:
+    """In whole letters: S3 takes 2 KB of facts about an object."""
+    key = fresh()
+    uploads.put(key, b"cat", "image/jpeg", name)
+
+    kept = uploads.filename(key)
+
+    assert kept is not None
+    assert name.startswith(kept)
+    assert len(kept) >= 128
+
+
+def test_a_name_that_nobody_gave_is_none(uploads: Uploads) -> None:
+    """As of what somebody has put into the bucket; nor has what is not there one."""
+    key = fresh()
+    assert uploads.filename(key) is None
+    uploads.client.put_object(Bucket=uploads.bucket, Key=key, Body=b"one")
+    assert uploads.filename(key) is None
+
+
 # ── versions ─────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -18,12 +18,13 @@ from urllib.request import urlopen
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
+from botocore.httpsession import URLLib3Session
 from urllib3 import HTTPHeaderDict, HTTPResponse
 from urllib3.exceptions import HTTPError
 
 from chalicelib.aws import storage
 from chalicelib.aws.storage import Renditions, Uploads
-from chalicelib.errors import KeyTaken, OriginalGone, PipelineError, TooLarge
+from chalicelib.errors import KeyInUse, KeyTaken, OriginalGone, PipelineError, TooLarge
 from chalicelib.model import (
     Image,
     ImageStatus,
@@ -34,7 +35,7 @@ from chalicelib.model import (
     RenditionSpec,
 )
 from localcloud.cloud import LocalCloud
-from tests.adapters.conftest import Operations
+from tests.adapters.conftest import Operations, error_of
 
 NUMBERS = count(1)
 NOW = "2026-01-31T09:15:00.000Z"
@@ -156,14 +157,54 @@ def outcome_of_put(uploads: Uploads, key: str, start: threading.Barrier, text: s
     return text
 
 
-def test_conflict_of_two_uploads_under_way_is_a_clash_too(uploads: Uploads) -> None:
-    """S3 answers 409 while another conditional write to the same key is not decided yet."""
-    error = ClientError(
-        {"Error": {"Code": "ConditionalRequestConflict", "Message": ""}}, "PutObject"
-    )
+def test_conflict_with_a_write_under_way_is_tried_again(
+    uploads: Uploads, operations: Operations
+) -> None:
+    """S3 answers 409 while another write to the key is not decided yet, and asks to repeat."""
+    key = new_key()
+    operations.before("s3.PutObject", *[error_of("ConditionalRequestConflict")] * 2)
 
-    with Failing(uploads.client, "PutObject", error), pytest.raises(KeyTaken):
+    put(uploads, key)
+
+    assert uploads.current(key) is not None
+    assert operations.made == ["PutObject"] * 3 + ["HeadObject"]
+
+
+def test_conflict_that_does_not_end_is_told_as_such(
+    uploads: Uploads, operations: Operations
+) -> None:
+    """Another name would not help: the key may be free in a moment."""
+    operations.before("s3.PutObject", *[error_of("ConditionalRequestConflict")] * 9)
+
+    with pytest.raises(KeyInUse, match="try again"):
         put(uploads, new_key())
+
+
+def test_upload_whose_answer_is_lost_is_no_clash_with_itself(
+    uploads: Uploads, operations: Operations
+) -> None:
+    """The SDK sends it again, and finds the key taken: by what it has sent before."""
+    key = new_key()
+    sent = []
+
+    def lose_the_first_answer(request: Any, **_: object) -> AWSResponse | None:
+        sent.append(request)
+        if len(sent) > 1:
+            return None
+        URLLib3Session().send(request)
+        return AWSResponse(request.url, 503, HTTPHeaderDict(), HTTPResponse(io.BytesIO()))
+
+    uploads.client.meta.events.register("before-send.s3.PutObject", lose_the_first_answer)
+    try:
+        version_id, etag = put(uploads, key)
+    finally:
+        uploads.client.meta.events.unregister("before-send.s3.PutObject", lose_the_first_answer)
+
+    held = uploads.current(key)
+    assert held is not None
+    assert (version_id, etag) == (held.version_id, held.etag)
+    assert len(sent) == 2
+    assert operations.made[:2] == ["PutObject", "HeadObject"]
 
 
 @pytest.mark.parametrize("code", ["SlowDown", "AccessDenied", "NoSuchBucket"])

@@ -10,6 +10,7 @@ from chalice.test import Client, HTTPResponse
 
 import app
 from chalicelib import pipeline
+from chalicelib.errors import Throttled
 from chalicelib.model import Image, image_id_of
 from tests.fakes import Alone, FakeServices, Outage
 from tests.pictures import photo, saved
@@ -194,6 +195,7 @@ def test_keys_of_different_callers_are_different(
 ) -> None:
     """Nobody is given another's image for a key that both have thought of."""
     upload("cat.jpg", idempotency_key="one")
+    services.catalog.before("disclaim", Outage("so that both stay"))
     event = {
         "requestContext": {
             "httpMethod": "POST",
@@ -209,10 +211,144 @@ def test_keys_of_different_callers_are_different(
         "isBase64Encoded": False,
     }
 
-    answer: Any = app.app(event, None)
+    app.app(event, None)
 
-    assert json.loads(answer["body"])["code"] == "unfetchable_url"
     assert len(services.catalog.claims) == 2
+
+
+def test_a_refused_request_may_be_mended_under_its_key(services: FakeServices) -> None:
+    """Nothing has come of it, so the key is as good as new."""
+    uploaded(services)
+
+    assert_problem(upload("cat.jpg", idempotency_key="one"), 409, "key_taken")
+    assert upload("dog.jpg", idempotency_key="one").status_code == 202
+
+
+def test_a_repetition_after_a_deletion_says_so() -> None:
+    """It is not uploaded again behind the back of whoever has deleted it."""
+    image_id = upload("cat.jpg", idempotency_key="one").json_body["image_id"]
+    request("DELETE", f"/images/{image_id}")
+
+    problem = assert_problem(upload("cat.jpg", idempotency_key="one"), 404, "image_not_found")
+    assert "deleted since" in problem["detail"]
+
+
+def test_no_name_and_the_name_none_are_different_requests() -> None:
+    """As are one type and another."""
+    upload("", idempotency_key="one")
+
+    assert_problem(upload("None", idempotency_key="one"), 422, "idempotency_key_reused")
+    changed = upload("", idempotency_key="one", content_type="image/png")
+    assert_problem(changed, 422, "idempotency_key_reused")
+
+
+# ── what clients get wrong ───────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("body", [b'{"url": "https://x.example/y.jpg"}', b"url=https%3A%2F%2Fx"])
+def test_json_that_does_not_say_so_is_no_picture(services: FakeServices, body: bytes) -> None:
+    """``curl -d`` sends it as a form; the answer says what to do instead."""
+    kind = "application/x-www-form-urlencoded"
+    response = request("POST", "/images", body, content_type=kind)
+
+    problem = assert_problem(response, 415, "unsupported_media_type")
+    assert "--json" in problem["detail"]
+    assert services.uploads.calls == []
+
+
+@pytest.mark.parametrize("kind", ["image/jpg", "image/pjpeg", "IMAGE/JPEG; charset=utf-8"])
+def test_names_of_types_that_clients_make_up_are_understood(
+    services: FakeServices, kind: str
+) -> None:
+    """The picture is stored under the type that is registered."""
+    assert upload("cat.jpg", content_type=kind).status_code == 202
+    assert services.uploads.content_types["uploads/cat.jpg"] == "image/jpeg"
+
+
+@pytest.mark.parametrize("body", [b"[" * 60_000, b'{"a":' * 10_000, b"\xff", b"", b"nul"])
+def test_json_that_cannot_be_read_is_refused(body: bytes) -> None:
+    """However deep it goes."""
+    response = request("POST", "/images", body, content_type="application/json")
+
+    assert_problem(response, 400, "invalid_request")
+
+
+def test_json_has_its_limit() -> None:
+    """It names a URL and a file, and nothing that takes more."""
+    response = post_json("/images", {"url": "https://x.example/" + "y" * 70_000})
+
+    assert_problem(response, 413, "payload_too_large")
+
+
+def test_an_answer_is_not_as_long_as_what_was_wrong() -> None:
+    """Of thousands of unknown members it names a few, and of a long one the beginning."""
+    wish = {f"unknown{number:05}": 1 for number in range(2_000)} | {"x" * 10_000: 1}
+
+    response = post_json("/uploads", wish)
+
+    problem = assert_problem(response, 400, "invalid_request")
+    assert len(problem["errors"]) == 11  # and the name that is missing
+    assert len(response.body) < 10_000
+
+
+def test_every_fault_is_told_wherever_it_is() -> None:
+    """In the query, in a header and in the body."""
+    response = post_json(
+        "/images?name=..", {"url": "ftp://x", "name": "/"}, idempotency_key="not one"
+    )
+
+    problem = assert_problem(response, 400, "invalid_request")
+    names = [fault["parameter"] for fault in problem["errors"]]
+    assert names == ["Idempotency-Key", "name", "url"]
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://a b", "x" * 5_000])
+@pytest.mark.parametrize(("method", "path"), [("DELETE", "/images/x"), ("GET", "/?url=x")])
+def test_an_origin_that_is_none_is_a_foreign_one(method: str, path: str, origin: str) -> None:
+    """It is answered like every other."""
+    response = request(method, path, origin=origin, host="127.0.0.1:8000")
+
+    assert_problem(response, 403, "cross_site_request")
+
+
+def test_whatever_fails_on_the_way_to_a_route_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Chalice's own 500 would say it in another way."""
+
+    def broken(*_: object) -> None:
+        raise Outage("secret")
+
+    monkeypatch.setattr(app.browsers, "refuse_foreign_page", broken)
+
+    problem = assert_problem(request("DELETE", "/images/x"), 500, "internal_error")
+    assert "secret" not in json.dumps(problem)
+    assert "secret" in caplog.text
+
+
+@pytest.mark.parametrize("image_id", ["x", "A" * 26, "a" * 27, "a" * 3_000, "%2e%2e", "%00"])
+@pytest.mark.parametrize(
+    ("method", "rest"),
+    [("GET", ""), ("GET", "/status"), ("GET", "/similar"), ("DELETE", ""), ("POST", "/reprocess")],
+)
+def test_what_can_be_no_id_is_not_found(
+    services: FakeServices, method: str, rest: str, image_id: str
+) -> None:
+    """Without asking the catalog, which takes keys of 2 KB at most."""
+    response = request(method, f"/images/{image_id}{rest}")
+
+    assert_problem(response, 404, "image_not_found")
+    assert services.catalog.calls == []
+
+
+def test_a_catalog_that_is_busy_asks_to_come_again(services: FakeServices) -> None:
+    """503 says when."""
+    services.catalog.before("get", Throttled("The catalog takes no more writes for now."))
+
+    response = get(f"/images/{'a' * 26}")
+
+    assert_problem(response, 503, "busy")
+    assert response.headers["Retry-After"] == "5"
 
 
 # ── one image ────────────────────────────────────────────────────────────────────────────────────
@@ -224,12 +360,23 @@ def test_an_image_shows_what_was_uploaded_under_its_key(services: FakeServices) 
     services.uploads.remove("uploads/cat.jpg")
     image = uploaded(services, body=saved(photo(32, 32)))
 
-    versions = get(f"/images/{image.image_id}").json_body["versions"]
+    shown = get(f"/images/{image.image_id}").json_body
+    versions = shown["versions"]
 
     assert [version["is_current"] for version in versions] == [True, False, False]
     assert [version["is_deleted"] for version in versions] == [False, True, False]
     assert versions[0]["version_id"] == image.original.version_id
     assert versions[2]["size_bytes"] == len(PICTURE)
+    assert shown["filename"] is None
+
+
+def test_a_name_is_kept_as_the_client_gave_it() -> None:
+    """Whatever was cleaned off for the key."""
+    name = "C:\\photos\\ Cat\u202e (final).jpg"
+    accepted = upload(name).json_body
+
+    assert accepted["key"] == "uploads/Cat (final).jpg"
+    assert get(f"/images/{accepted['image_id']}").json_body["filename"] == name
 
 
 def test_a_status_that_is_known_is_not_sent_again(services: FakeServices) -> None:
@@ -258,7 +405,7 @@ def test_a_rendition_is_where_its_name_leads(services: FakeServices) -> None:
 
     assert response.status_code == 302
     assert response.headers["Location"] == services.renditions.url(rendition, 3600)
-    assert response.headers["Cache-Control"] == "private, max-age=1800"
+    assert response.headers["Cache-Control"] == "private, max-age=60"
 
 
 def test_a_rendition_that_is_none_is_not_found(services: FakeServices) -> None:
@@ -406,6 +553,54 @@ class Auth:
         self.api_auth = api_auth
 
 
+@pytest.mark.parametrize("path", ["/", "/static/app.js", "/docs", "/openapi.json", "/health"])
+def test_open_routes_answer_to_head(path: str) -> None:
+    """As uptime checks and link previews ask."""
+    assert request("HEAD", path).status_code == 200
+
+
+def test_head_fetches_nothing(services: FakeServices) -> None:
+    """Whoever only looks at a link uploads nothing by it."""
+    assert request("HEAD", "/?url=http%3A%2F%2F10.0.0.1%2Fx.jpg").status_code == 200
+    assert services.uploads.calls == []
+
+
+def test_answers_are_for_their_caller_alone(services: FakeServices) -> None:
+    """They hold signed links; nobody is to keep them, or to take them for something else."""
+    uploaded(services)
+
+    for response in (get("/images"), get("/images?limit=0"), upload("x.jpg")):
+        assert response.headers["Cache-Control"] == "private, no-store"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert get("/", accept="application/json").headers["Vary"] == "Accept"
+    assert get("/static/app.js").headers["Cache-Control"] == "no-cache"
+
+
+@pytest.mark.parametrize(
+    ("path", "prefix"),
+    [("/", ""), ("/dev/", "/dev"), ("/dev", "/dev"), ("/base/path/", "/base/path")],
+)
+def test_links_from_the_root_lead_to_where_the_api_is(
+    services: FakeServices, path: str, prefix: str
+) -> None:
+    """On a stage, and on a domain of its own with a base path."""
+    image = uploaded(services)
+    event = {
+        "requestContext": {"httpMethod": "GET", "resourcePath": "/", "path": path},
+        "headers": {"accept": "application/json"},
+        "multiValueQueryStringParameters": None,
+        "pathParameters": None,
+        "stageVariables": None,
+        "body": None,
+        "isBase64Encoded": False,
+    }
+
+    answer: Any = app.app(event, None)
+
+    [shown] = json.loads(answer["body"])["images"]
+    assert shown["links"]["self"] == f"{prefix}/images/{image.image_id}"
+
+
 # ── other origins ────────────────────────────────────────────────────────────────────────────────
 
 
@@ -468,7 +663,7 @@ def test_an_allowed_origin_may_read_and_write(
     for path in ("/stats", "/images/unknown"):
         headers = get(path, origin=FRIEND, sec_fetch_site="cross-site").headers
         assert headers["Access-Control-Allow-Origin"] == FRIEND
-        assert headers["Vary"] == "Origin"
+        assert headers["Vary"] == "Accept, Origin"
         assert "location" in headers["Access-Control-Expose-Headers"]
     gone = request(
         "DELETE", f"/images/{image.image_id}", origin=FRIEND, sec_fetch_site="cross-site"
@@ -483,7 +678,7 @@ def test_any_other_origin_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     for origin in (ELSEWHERE, f"{FRIEND}.evil.example", "https://evil-friend.example", "null"):
         headers = get("/stats", origin=origin).headers
         assert "Access-Control-Allow-Origin" not in headers
-        assert headers["Vary"] == "Origin"
+        assert headers["Vary"] == "Accept, Origin"
 
 
 def test_without_origins_there_is_no_cors() -> None:

@@ -60,12 +60,12 @@ def test_every_route_is_described() -> None:
 @pytest.mark.parametrize(("name", "operation"), all_operations(), ids=lambda value: str(value)[:20])
 def test_parameters_of_a_path_are_declared(name: str, operation: Operation) -> None:
     """Those between braces, and no others."""
-    [path] = [
+    [path] = {
         path
         for path, methods in app.app.routes.items()
         for route in methods.values()
         if getattr(route.view_function, "operation", None) is operation
-    ]
+    }
     declared = {each.name for each in operation.parameters if each.where == "path"}
     assert declared == set(re.findall(r"{(\w+)}", path)), name
 
@@ -107,7 +107,7 @@ def test_examples_can_be_read(parameter: Parameter) -> None:
 def test_every_refusal_is_documented() -> None:
     """Each error of a request belongs to an operation, but for what no operation can help."""
     declared = {error for _, operation in all_operations() for error in operation.errors}
-    everywhere = {"method_not_allowed"}
+    everywhere = {"busy", "method_not_allowed"}
     assert {error.code for error in leaves(RequestError)} == {
         error.code for error in declared
     } | everywhere

@@ -1,4 +1,4 @@
-"""Pages of other origins: which may call the API, and that the others cannot even try.
+"""What browsers may do with the API, and which pages of other origins may call it.
 
 A page may read answers of another origin only where that says so (CORS, Fetch standard). Requests
 that change something are refused to pages of origins that are not allowed, since a browser sends
@@ -6,15 +6,14 @@ the simple ones without asking: no page elsewhere can upload to, or delete from,
 open on somebody's laptop.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
 
 from chalice.app import Request, Response
 
 from chalicelib.errors import CrossSiteRequest, MethodNotAllowed
-from chalicelib.web.problems import problem
+from chalicelib.web.problems import problem, problem_of
 
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 """What API Gateway knows."""
@@ -25,7 +24,14 @@ REQUEST_HEADERS = (
     "authorization, content-type, idempotency-key, if-none-match, x-amz-content-sha256, "
     "x-amz-date, x-amz-security-token, x-api-key"
 )
-ANSWER_HEADERS = "etag, location"
+DEFAULTS: Mapping[str, Any] = {
+    "Cache-Control": "private, no-store",  # it is full of links that are signed for this caller
+    "Vary": "Accept",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Headers of answers that do not say otherwise."""
+
+ANSWER_HEADERS = "etag, location, retry-after, www-authenticate"
 PREFLIGHT_LASTS_S = 7200
 """The longest that Chromium takes."""
 
@@ -33,20 +39,24 @@ PREFLIGHT_LASTS_S = 7200
 def answered(
     request: Request, get_response: Callable[[Request], Response], origins: Collection[str]
 ) -> Response:
-    """The answer with the headers that let an allowed origin's page read it; a middleware."""
+    """The answer, with the headers that browsers go by; a middleware.
+
+    Whatever fails in it is answered with a problem, too.
+    """
     try:
         if request.method not in SAFE:
             refuse_foreign_page(request, origins)
         response = get_response(request)
-    except CrossSiteRequest as error:
-        response = problem(error)
+    except Exception as error:  # noqa: BLE001 - told or logged there
+        response = problem_of(error, f"{request.method} {request.context.get('resourcePath')}")
+    response.headers = {**DEFAULTS, **response.headers}
     if origins:
         origin: str = request.headers.get("origin", "")
-        headers: dict[str, Any] = {"Vary": "Origin"}
+        headers: dict[str, Any] = {"Vary": "Accept, Origin"}
         if origin and _is_allowed(origin, origins):
             headers["Access-Control-Allow-Origin"] = origin
             headers["Access-Control-Expose-Headers"] = ANSWER_HEADERS
-        response.headers = {**response.headers, **headers}
+        response.headers |= headers
     return response
 
 
@@ -61,7 +71,7 @@ def refuse_foreign_page(request: Request, origins: Collection[str]) -> None:
     is_foreign = (
         site in ("cross-site", "same-site")
         if site
-        else origin and urlsplit(origin).netloc != request.headers.get("host")
+        else origin and origin.partition("://")[2] != request.headers.get("host")
     )
     if is_foreign and not _is_allowed(origin, origins):
         raise CrossSiteRequest(
