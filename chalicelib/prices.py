@@ -6,7 +6,7 @@ RECOGNITION_USD = 1.00
 PROPERTIES_USD = 0.75
 """IMAGE_PROPERTIES, on top of it."""
 
-REST_USD = 0.070
+REST_USD = 0.064
 """S3, DynamoDB, SQS and SNS together, with the default settings."""
 
 

@@ -196,13 +196,13 @@ def test_upload_whose_answer_is_lost_is_no_clash_with_itself(
 
     uploads.client.meta.events.register("before-send.s3.PutObject", lose_the_first_answer)
     try:
-        version_id, etag = put(uploads, key)
+        stored = put(uploads, key)
     finally:
         uploads.client.meta.events.unregister("before-send.s3.PutObject", lose_the_first_answer)
 
     held = uploads.current(key)
     assert held is not None
-    assert (version_id, etag) == (held.version_id, held.etag)
+    assert (stored.version_id, stored.etag) == (held.version_id, held.etag)
     assert len(sent) == 2
     assert operations.made[:2] == ["PutObject", "HeadObject"]
 
