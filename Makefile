@@ -28,7 +28,8 @@ deploy: .venv-deploy/done ## a stage onto AWS, or up to date there (STAGE=dev EM
 	@.venv-deploy/bin/python -m infrastructure deploy --stage "$(STAGE)" $(if $(filter command line,$(origin EMAIL)),--email "$$EMAIL")
 
 test: .venv/dev ## all tests, with branch coverage
-	@$(PY) -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=97
+	@# By file, since the tests of a file share what they start, and slow files first, as they stand.
+	@$(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered --cov-fail-under=97
 
 chaos: .venv/dev ## a thousand schedules of faults, and a burst with workers killed (SEED=…)
 	@$(PY) -m tests.chaos --seed $(SEED)

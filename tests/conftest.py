@@ -26,9 +26,19 @@ os.environ.update(
 from tests.fakes import FakeServices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from localcloud.cloud import LocalCloud
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> "Generator[None, pytest.TestReport, pytest.TestReport]":
+    """Half characters that tests log cannot be told between the processes that run them."""
+    report = yield
+    report.sections = [
+        (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
 
 
 @pytest.fixture

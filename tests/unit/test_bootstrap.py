@@ -78,7 +78,7 @@ def test_metrics_are_told_of_this_stage(
                 pass
 
     line = json.loads(capsys.readouterr().out)
-    assert (line["Stage"], line["EstimatedCost"]) == ("dev", 0.00182)
+    assert (line["Stage"], line["EstimatedCost"]) == ("dev", 0.001814)
 
 
 def test_nothing_is_made_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
