@@ -29,9 +29,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from chalicelib.errors import InvalidRequest, PayloadTooLarge, SettingsError, UnfetchableUrl
-
-MAX_URL_LENGTH = 2048
-"""Characters; what browsers and proxies carry for sure."""
+from chalicelib.web.parameters import MAX_URL_LENGTH
 
 PORTS = {"http": 80, "https": 443}
 

@@ -26,9 +26,9 @@ from chalicelib.errors import (
     UnsupportedMediaType,
 )
 from chalicelib.model import ImageStatus
-from chalicelib.web.fetch import MAX_URL_LENGTH, check_url
 from chalicelib.web.names import file_name
 from chalicelib.web.parameters import (
+    MAX_URL_LENGTH,
     Parameter,
     matching,
     moment,
@@ -76,6 +76,9 @@ def name_or_none(value: object) -> str:
 
 def plain_url(value: object) -> str:
     """A URL of which nothing is at fault by itself."""
+    # Only here: most invocations fetch nothing.
+    from chalicelib.web.fetch import check_url  # noqa: PLC0415
+
     url = text(1, MAX_URL_LENGTH)(value)
     try:
         check_url(url)

@@ -17,7 +17,6 @@ from chalicelib.config import UPLOADS_PREFIX, Settings
 from chalicelib.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 from chalicelib.model import ImageStatus, Query, digest, image_id_of
 from chalicelib.web import operations
-from chalicelib.web.fetch import FetchPolicy, fetch
 from chalicelib.web.names import file_name
 from chalicelib.web.parameters import invalid, read_members, read_query
 
@@ -158,6 +157,9 @@ def upload_of(wish: Wish, request_id: str, settings: Settings) -> Upload:
     if isinstance(wish, Picture):
         filename = wish.filename or _made_up_name(request_id)
         return Upload(key_of(filename), wish.body, wish.content_type, filename)
+    # Only here: most invocations fetch nothing.
+    from chalicelib.web.fetch import FetchPolicy, fetch  # noqa: PLC0415
+
     fetched = fetch(
         wish.url,
         FetchPolicy(
