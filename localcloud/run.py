@@ -26,7 +26,7 @@ The API           {api}/images
 The S3 endpoint   {endpoint}
 
 Upload over S3    . {env} && aws s3 cp cat.jpg s3://{uploads}/uploads/
-Upload over REST  curl --data-binary @cat.jpg '{api}/images?name=cat.jpg'
+Upload over REST  curl -F file=@cat.jpg {api}/images
 From a URL        curl --json '{{"url": "https://…/cat.jpg", "name": "cat.jpg"}}' {api}/images
 What became of it curl {api}/images/uploads/cat.jpg/status
 
