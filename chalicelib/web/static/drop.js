@@ -2,6 +2,9 @@
 
 import { $ } from "./dom.js";
 
+/** What file managers leave in folders, besides files with a dot. */
+const SYSTEM = ["thumbs.db", "desktop.ini"];
+
 export function onDrop(receive) {
   const veil = $("#veil");
   let depth = 0;
@@ -40,16 +43,23 @@ async function filesIn(transfer) {
   const entries = [...transfer.items]
     .map((dropped) => dropped.webkitGetAsEntry?.())
     .filter(Boolean);
-  if (!entries.length) return [...transfer.files];
-  return (await Promise.all(entries.map(filesBelow))).flat();
+  const files = entries.length ? await allBelow(entries) : [...transfer.files];
+  return files.filter(({ name }) => !name.startsWith(".") && !SYSTEM.includes(name.toLowerCase()));
+}
+
+/** What can be read of it. */
+async function allBelow(entries) {
+  const found = await Promise.allSettled(entries.map(filesBelow));
+  return found.flatMap(({ value = [] }) => value);
 }
 
 async function filesBelow(entry) {
   if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
   const files = [];
   const reader = entry.createReader();
-  const batch = () => new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+  const batch = () =>
+    new Promise((resolve, reject) => reader.readEntries(resolve, reject)).catch(() => []);
   for (let entries = await batch(); entries.length; entries = await batch())
-    files.push(...(await Promise.all(entries.map(filesBelow))).flat());
-  return files.filter((file) => !file.name.startsWith("."));
+    files.push(...(await allBelow(entries)));
+  return files;
 }
