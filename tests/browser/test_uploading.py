@@ -100,29 +100,91 @@ def test_a_permit_that_has_run_out_is_renewed(open_fake: OpenFake, api: FakeApi)
     assert len(api.requests("POST", "/uploads")) == 2
 
 
-def test_a_network_that_fails_can_be_tried_again(open_fake: OpenFake, api: FakeApi) -> None:
-    """With the same permit: were the file there already, it would be the same image."""
+def test_a_short_loss_of_the_network_takes_no_click(open_fake: OpenFake, api: FakeApi) -> None:
+    """All wait until one of them gets through, and then go on."""
+    names = [f"{number}.png" for number in range(8)]
+    api.put(*(image(n, image_id=image_id_of(name)) for n, name in enumerate(names)))
     page = open_fake()
-    page.context.route(f"{STORAGE}/**", lambda route: route.abort(), times=1)
-    send(page, "cat.png")
-    expect(row(page)).to_contain_text("The connection to S3 broke off")
-    row(page).get_by_role("button", name="Try again").click()
-    expect(row(page)).to_contain_text("Stored")
-    assert len(api.requests("POST", "/uploads")) == 1
+    page.context.route(f"{API}/uploads", lambda route: route.abort(), times=4)
+    send(page, *names)
+    expect(row(page, "0.png")).to_contain_text("Waiting to be tried again: The API does not answer")
+    expect(page.get_by_role("button", name="Try all again")).to_be_visible()
+    expect(page.locator('.upload[data-state="COMPLETED"]')).to_have_count(8)
+    expect(page.get_by_role("button", name="Try all again")).to_be_hidden()
+    assert len(api.requests("POST", "/uploads")) == 8
+
+
+def test_without_a_network_nothing_is_given_up(open_fake: OpenFake) -> None:
+    """However long it takes; what goes on goes on by itself."""
+    page = open_fake()
+    page.clock.install()
+    page.context.set_offline(True)
+    page.context.route(f"{API}/uploads", lambda route: route.abort(), times=3)
+    send(page, "cat.png", "dog.png", "emu.png", "fox.png")
+    expect(page.locator(".upload").filter(has_text="tried again")).to_have_count(3)
+    page.clock.run_for(3_600_000)
+    expect(page.locator('.upload[data-state="WAITING"]')).to_have_count(4)
+    page.context.set_offline(False)
+    expect(page.locator('.upload[data-state="STORED"]')).to_have_count(4)
+
+
+def test_what_fails_for_long_is_given_up(open_fake: OpenFake, api: FakeApi) -> None:
+    """In the order of adding, and all at once to be tried again: with the same permits."""
+    page = open_fake()
+    page.clock.install()
+    api.answers[AT_STORAGE] = s3_error("SlowDown", "Slow down.", 503)
+    send(page, "cat.png", "dog.png")
+    given_up = page.locator('.upload[data-state="REFUSED"]')
+    for _ in range(60):
+        if given_up.count() == 2:
+            break
+        page.clock.run_for(10_000)
+        page.wait_for_timeout(50)  # for what is asked to be answered
+    expect(given_up).to_contain_text(["cat.png", "dog.png"])
+    expect(page.locator("#tray-count")).to_have_text("0 of 2 completed")
+    del api.answers[AT_STORAGE]
+    page.get_by_role("button", name="Try all again").click()
+    expect(page.locator('.upload[data-state="STORED"]')).to_have_count(2)
+    assert len(api.requests("POST", "/uploads")) == 2
 
 
 def test_a_url_tried_again_is_the_same_request(open_fake: OpenFake, api: FakeApi) -> None:
     """By its idempotency key, as long as nothing was heard of the first try."""
     page = open_fake()
+    page.clock.install()
     api.answers["POST", "/images"] = refused(503, "unavailable", "Later.")
     page.get_by_role("button", name="From URL").click()
     page.get_by_label("URL of the image").fill("https://example.org/cat.png")
     page.get_by_role("button", name="Fetch", exact=True).click()
-    row(page).get_by_role("button", name="Try again").click()
-    expect(row(page).get_by_role("button", name="Try again")).to_be_visible()
+    expect(row(page)).to_contain_text("Waiting to be tried again: Later.")
+    page.clock.run_for(2_000)
+    page.wait_for_timeout(200)
+    expect(row(page)).to_contain_text("Waiting to be tried again: Later.")
     keys = [request.headers["idempotency-key"] for request in api.requests("POST", "/images")]
     assert len(keys) == 2
     assert keys[0] == keys[1]
+
+
+def test_an_empty_file_is_not_even_asked_for(open_fake: OpenFake, api: FakeApi) -> None:
+    """It is said in the words that are said when S3 refuses it."""
+    page = open_fake()
+    page.set_input_files("#files", {"name": "cat.png", "mimeType": "image/png", "buffer": b""})
+    expect(row(page).locator(".state")).to_have_text("The file is empty.")
+    assert api.requests("POST", "/uploads") == []
+
+
+def test_taken_names_are_changed_at_once(open_fake: OpenFake, api: FakeApi) -> None:
+    """All that are taken, by one click."""
+    api.answers["POST", "/uploads"] = refused(409, "key_taken", "Taken.")
+    page = open_fake(viewport={"width": 390, "height": 844})
+    send(page, "cat.png", "dog.png")
+    expect(row(page)).to_contain_text("There is an image named cat.png already.")
+    expect(page.get_by_role("button", name="Keep all")).to_be_visible()
+    expect(page.get_by_role("button", name="Clear done")).to_be_in_viewport(ratio=1)
+    del api.answers["POST", "/uploads"]
+    page.get_by_role("button", name="Keep all").click()
+    expect(page.locator('.upload[data-state="STORED"]')).to_have_count(2)
+    expect(row(page, "dog (2).png")).to_be_visible()
 
 
 def test_an_upload_can_be_cancelled_half_way(open_fake: OpenFake) -> None:

@@ -5,7 +5,7 @@ import { session } from "./session.js";
 const ROOT = new URL("../", import.meta.url);
 
 const SILENT = "The API does not answer. Check the connection, or whether it is running.";
-const S3_SILENT = "The connection to S3 broke off. Nothing is lost: try again.";
+const S3_SILENT = "The connection to S3 broke off. Nothing is lost.";
 
 /** What S3 refuses an upload with (AWS, S3 API reference, "Error responses"), for people. */
 const REFUSALS = {
@@ -65,8 +65,9 @@ export const ingest = ({ url, name }, idempotencyKey, signal) =>
   });
 
 /** Ask for the permission to upload a file straight to S3; `upload` takes it. */
-export const permit = ({ file, name }, signal) =>
-  call("POST", "uploads", {
+export async function permit({ file, name }, signal) {
+  if (file.size === 0) throw new ApiError(REFUSALS.EntityTooSmall(), { status: 400 });
+  return call("POST", "uploads", {
     body: {
       name,
       content_type: PICTURE.test(file.type) ? file.type : "application/octet-stream",
@@ -74,6 +75,7 @@ export const permit = ({ file, name }, signal) =>
     },
     signal,
   });
+}
 
 /** Upload by presigned POST. XMLHttpRequest, since fetch tells no progress of an upload. */
 export function upload(file, { url, fields, max_bytes }, signal, onProgress) {

@@ -11,6 +11,11 @@ const AT_ONCE = 3;
 /** How long the tray stays open once all is completed. */
 const FOLD_MS = 2500;
 
+/** How often a file is tried by itself, and how long after a setback: longer each time, to a bound. */
+const TRIES = 6;
+const PAUSE_MS = 1000;
+const MOST_PAUSE_MS = 30_000;
+
 /** The states of a row. Those in which something still goes on have no verdict. */
 const WORDS = {
   WAITING: "Waiting",
@@ -36,6 +41,7 @@ class Upload {
   progress = 0;
   imageId = null;
   error = null;
+  tries = 0;
   preview = null;
   #abort = new AbortController();
   #permit = null;
@@ -52,6 +58,21 @@ class Upload {
     return !(this.state in WORDS);
   }
 
+  get isBad() {
+    return this.isOver && this.state !== "COMPLETED";
+  }
+
+  /** Whether the same again may go better. */
+  get mayPass() {
+    const { state, error, url } = this;
+    return state === "REFUSED" && Boolean(error.passes || url || EXPIRED.includes(error.code));
+  }
+
+  /** Whether another has its name. */
+  get isNamesake() {
+    return this.state === "REFUSED" && this.error.code === "key_taken" && Boolean(this.file);
+  }
+
   async send(onProgress) {
     this.state = this.file ? "SENDING" : "FETCHING";
     const { signal } = this.#abort;
@@ -65,10 +86,20 @@ class Upload {
 
   /** Straight to S3. The same permit again is the same image, however far the last try came. */
   async #store(signal, onProgress) {
+    if (Date.parse(this.#permit?.upload.expires_at) < Date.now()) this.#permit = null;
     this.#permit ??= await api.permit(this, signal);
     await api.upload(this.file, this.#permit.upload, signal, onProgress);
     onProgress(1);
     return this.#permit;
+  }
+
+  /** Back in line, to go on from there. False when it has been tried often enough. */
+  postpone(error) {
+    if (!error.passes) return false;
+    if (navigator.onLine) this.tries += 1; // without a network it is no try
+    if (this.tries >= TRIES) return false;
+    Object.assign(this, { state: "WAITING", progress: 0, error });
+    return true;
   }
 
   /** What did not pass through for want of a network may go on; anything else starts anew. */
@@ -76,6 +107,7 @@ class Upload {
     this.state = error.name === "AbortError" ? "CANCELLED" : "REFUSED";
     this.error = error;
     if (error.passes) return;
+    if (error.code === "key_taken") error.message = `There is an image named ${this.name} already.`;
     this.#permit = null;
     this.#idempotencyKey = crypto.randomUUID();
   }
@@ -86,7 +118,7 @@ class Upload {
 
   again(name = this.name) {
     this.#abort = new AbortController();
-    Object.assign(this, { state: "WAITING", progress: 0, error: null, name });
+    Object.assign(this, { state: "WAITING", progress: 0, error: null, tries: 0, name });
   }
 }
 
@@ -96,6 +128,10 @@ export class Uploads extends EventTarget {
   #rows = new Map();
   #tray = $("#tray");
   #list = $("#tray-list");
+  #againAll = headButton("Try all again", () => this.#tryAllAgain());
+  #keepAll = headButton("Keep all", () => this.#keepThemAll());
+  #setbacks = 0;
+  #pause = null;
   #open;
   #retry;
 
@@ -106,6 +142,8 @@ export class Uploads extends EventTarget {
     this.#retry = retry;
     $("#tray-toggle").addEventListener("click", () => this.#fold());
     $("#tray-clear").addEventListener("click", () => this.#clear());
+    $("#tray-clear").before(this.#keepAll, this.#againAll);
+    addEventListener("online", () => this.#goOn());
     addEventListener("beforeunload", (event) => this.#isSending() && event.preventDefault());
   }
 
@@ -164,13 +202,41 @@ export class Uploads extends EventTarget {
     return this.#uploads.some((upload) => UNSENT.includes(upload.state));
   }
 
+  #isHeld() {
+    return this.#setbacks > 0 && this.#uploads.some(({ state }) => state === "WAITING");
+  }
+
+  /** Three at a time; after a setback one, once the pause is over, until one has arrived. */
   #next() {
     const sending = this.#uploads.filter((upload) =>
       ["SENDING", "FETCHING"].includes(upload.state),
     );
     const waiting = this.#uploads.filter((upload) => upload.state === "WAITING");
-    for (const upload of waiting.slice(0, AT_ONCE - sending.length)) this.#send(upload);
+    const inTurn = waiting.toSorted((one, other) => one.tries - other.tries);
+    const places = Math.max(0, this.#placesNow() - sending.length);
+    for (const upload of inTurn.slice(0, places)) this.#send(upload);
     this.#summarize();
+  }
+
+  #placesNow() {
+    if (!this.#setbacks) return AT_ONCE;
+    return this.#pause || !navigator.onLine ? 0 : 1;
+  }
+
+  /** Those that were on their way together are one setback. */
+  #holdOn() {
+    if (this.#pause) return;
+    const pause = Math.min(PAUSE_MS * 2 ** this.#setbacks, MOST_PAUSE_MS);
+    this.#setbacks += 1;
+    this.#pause = setTimeout(() => this.#goOn(this.#setbacks), pause);
+  }
+
+  /** The pause is over. Setbacks that still count have one go ahead of the others. */
+  #goOn(setbacks = Math.min(this.#setbacks, 1)) {
+    clearTimeout(this.#pause);
+    this.#pause = null;
+    this.#setbacks = setbacks;
+    this.#next();
   }
 
   async #send(upload) {
@@ -179,10 +245,14 @@ export class Uploads extends EventTarget {
     this.#paint(upload);
     try {
       await sending;
+      if (!this.#pause) this.#setbacks = 0;
       this.dispatchEvent(new CustomEvent("sent", { detail: upload }));
     } catch (error) {
-      upload.refuse(error);
-      this.#tell(upload);
+      if (error.passes) this.#holdOn();
+      if (!upload.postpone(error)) {
+        upload.refuse(error);
+        this.#tell(upload);
+      }
     }
     this.#paint(upload);
     this.#next();
@@ -222,11 +292,18 @@ export class Uploads extends EventTarget {
     this.#tell(upload);
   }
 
-  /** What did not go well comes to the top; when all did, the tray folds. */
+  /** What did not go well comes to the top, in the order of adding; when all did, the tray folds. */
   #tell(upload) {
-    if (upload.state !== "COMPLETED") this.#list.prepend(this.#rows.get(upload));
+    if (upload.isBad) this.#raise(upload);
     else if (this.#uploads.every(({ state }) => state === "COMPLETED")) this.#foldSoon();
     this.dispatchEvent(new CustomEvent("over", { detail: upload }));
+  }
+
+  #raise(upload) {
+    const bad = this.#uploads.filter(({ isBad }) => isBad);
+    const before = this.#rows.get(bad[bad.indexOf(upload) - 1]);
+    if (before) before.after(this.#rows.get(upload));
+    else this.#list.prepend(this.#rows.get(upload));
   }
 
   #row(upload) {
@@ -285,20 +362,38 @@ export class Uploads extends EventTarget {
 
   /** What can be done about an upload: cancel it, or send it again. */
   #action(upload) {
-    const { state, error, file, url, name } = upload;
+    const { state, name } = upload;
     if (UNSENT.includes(state)) return ["Cancel", () => this.#cancel(upload)];
     if (state === "FAILED")
       return ["Try again", () => this.#retry({ image_id: upload.imageId, key: name })];
-    if (error?.code === "key_taken" && file)
-      return ["Keep both", () => this.#again(upload, otherName(name))];
-    const mayPass = state === "REFUSED" && (error.passes || url || EXPIRED.includes(error.code));
-    return mayPass || state === "CANCELLED" ? ["Try again", () => this.#again(upload)] : null;
+    if (upload.isNamesake) return ["Keep both", () => this.#again(upload, otherName(name))];
+    const mayGoOn = upload.mayPass || state === "CANCELLED";
+    return mayGoOn ? ["Try again", () => this.#again(upload)] : null;
   }
 
   #again(upload, name) {
     upload.again(name);
     this.#paint(upload);
-    this.#next();
+    this.#goOn();
+  }
+
+  /** Whoever asks for it knows better than the pause. */
+  #tryAllAgain() {
+    for (const upload of this.#uploads.filter(({ mayPass }) => mayPass)) {
+      upload.again();
+      this.#draw(upload);
+    }
+    $("#tray-toggle").focus();
+    this.#goOn(0);
+  }
+
+  #keepThemAll() {
+    for (const upload of this.#uploads.filter(({ isNamesake }) => isNamesake)) {
+      upload.again(otherName(upload.name));
+      this.#draw(upload);
+    }
+    $("#tray-toggle").focus();
+    this.#goOn();
   }
 
   #cancel(upload) {
@@ -310,15 +405,14 @@ export class Uploads extends EventTarget {
 
   #summarize() {
     const over = this.#uploads.filter((upload) => upload.isOver);
-    const bad = over.filter((upload) => upload.state !== "COMPLETED");
+    const bad = over.filter((upload) => upload.isBad);
     const all = this.#uploads.length;
     this.#tray.hidden = all === 0;
     $("#tray-clear").hidden = over.length === 0;
-    $("#tray-count").textContent =
-      over.length < all
-        ? `${number(over.length)} of ${number(all)} done`
-        : `${count(all, "upload")} done`;
-    $("#tray-bad").textContent = bad.length ? `${bad.length} not completed` : "";
+    this.#againAll.hidden = !this.#isHeld() && bad.filter(({ mayPass }) => mayPass).length < 2;
+    this.#keepAll.hidden = bad.filter(({ isNamesake }) => isNamesake).length < 2;
+    $("#tray-count").textContent = countOf(over.length - bad.length, over.length, all);
+    $("#tray-bad").textContent = bad.length ? `${number(bad.length)} not completed` : "";
     $("#tray-progress").value = all ? sum(this.#uploads.map(share)) / all : 0;
     $("#tray-progress").hidden = over.length === all;
   }
@@ -350,10 +444,21 @@ export class Uploads extends EventTarget {
   }
 }
 
+const headButton = (text, click) =>
+  el("button", { type: "button", class: "quiet small", hidden: true, on: { click } }, text);
+
+function countOf(good, over, all) {
+  if (over < all) return `${number(good)} of ${number(all)} done`;
+  return good < all
+    ? `${number(good)} of ${number(all)} completed`
+    : `${count(all, "upload")} done`;
+}
+
 function wordsFor(upload) {
-  const { state, progress, labels } = upload;
+  const { state, progress, labels, error } = upload;
   const words = {
     ...WORDS,
+    WAITING: error ? `Waiting to be tried again: ${reasonOf(upload)}` : WORDS.WAITING,
     SENDING:
       progress < 1 ? `${Math.floor(progress * 100)} % of ${bytes(upload.file?.size)}` : "Storing …",
     COMPLETED: labels ? `Completed: ${labels}` : "Completed",
