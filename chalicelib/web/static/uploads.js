@@ -11,7 +11,7 @@ const AT_ONCE = 3;
 /** How long the tray stays open once all is completed. */
 const FOLD_MS = 2500;
 
-/** How often a file is tried by itself, and how long after a setback: longer each time, to a bound. */
+/** How often a file is tried by itself, after a pause that grows with each setback, to a bound. */
 const TRIES = 6;
 const PAUSE_MS = 1000;
 const MOST_PAUSE_MS = 30_000;
