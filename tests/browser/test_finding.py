@@ -172,3 +172,27 @@ def test_without_counts_the_images_are_there(open_fake: OpenFake, api: FakeApi, 
     page = open_fake()
     expect(page.locator(".tile img.loaded")).to_be_visible()
     expect(page.locator("#banner")).to_be_hidden()
+
+
+def test_a_date_can_be_typed(open_fake: OpenFake, api: FakeApi) -> None:
+    """Digit by digit: half a year is no date, nor is it swapped; going back undoes all of it."""
+    api.put(image(1), image(2))
+    page = open_fake("#to=2026-02-01", locale="en-US", timezone_id="UTC")
+    expect(page.locator(".tile")).to_have_count(2)
+    page.get_by_role("button", name="Feb 1, 2026").click()
+    page.get_by_label("Uploaded from").focus()
+    page.keyboard.type("01302026", delay=20)
+    expect(page.get_by_label("Uploaded from")).to_have_value("2026-01-30")
+    expect(page.get_by_label("to, that day included")).to_have_value("2026-02-01")
+    assert urlsplit(page.url).fragment == "from=2026-01-30&to=2026-02-01"
+    page.go_back()
+    assert urlsplit(page.url).fragment == "to=2026-02-01"
+
+
+def test_a_date_that_is_none_is_ignored(open_fake: OpenFake, api: FakeApi) -> None:
+    """February has no 31st, whatever JavaScript makes of it."""
+    api.put(image(1))
+    page = open_fake("#from=2026-02-31&to=0002-01-01")
+    expect(page.locator(".tile")).to_have_count(1)
+    expect(page.get_by_role("button", name="Dates")).to_be_visible()
+    assert "from" not in last_list(api)

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import skimage.data
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.conftest import objections
+from tests.browser.fake_api import FakeApi, image
 from tests.pictures import exif, photo, saved
 
 numbers = count(1)
@@ -205,6 +206,65 @@ def test_deleting_asks_first(page: Page) -> None:
     page.reload()
     expect(page.locator("main")).to_have_attribute("aria-busy", "false")
     expect(tile(page, name)).to_have_count(0)
+
+
+def hold(page: Page, path: str, method: str) -> Callable[[], None]:
+    """Let requests wait until what this gives is called."""
+    held: list[Route] = []
+
+    def keep(route: Route) -> None:
+        if route.request.method == method:
+            held.append(route)
+        else:
+            route.fallback()
+
+    def release() -> None:
+        while held:
+            held.pop().fallback()
+
+    page.route(path, keep)
+    return release
+
+
+def test_what_is_being_deleted_cannot_be_kept(
+    open_fake: Callable[..., Page], api: FakeApi
+) -> None:
+    """However long it takes, nothing closes the dialog before it is known what became of it."""
+    api.put(image(1), image(2), image(3))
+    page = open_fake("#image=image000002")
+    release = hold(page, "**/images/image000002", "DELETE")
+    page.get_by_role("button", name="Delete …").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.get_by_role("button", name="Keep it")).to_be_disabled()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    expect(page.locator("#confirm")).to_be_visible()
+    release()
+    expect(page.locator("#confirm")).to_be_hidden()
+    expect(page.locator("#detail-name")).to_have_text("picture 1.jpg")
+    page.get_by_role("button", name="Delete …").click()
+    expect(page.locator("#confirm-name")).to_have_text("picture 1.jpg")
+    page.get_by_role("button", name="Keep it").click()
+    expect(page.locator("#detail-name")).to_have_text("picture 1.jpg")
+    assert list(api.images) == ["image000001", "image000003"]
+
+
+def test_closing_twice_leaves_only_the_image(
+    open_fake: Callable[..., Page], api: FakeApi
+) -> None:
+    """A browser goes back a moment after it is told to; until then it is not told again."""
+    api.put(image(1))
+    page = open_fake()
+    face(page, "picture 1.jpg").click()
+    page.get_by_role("button", name="Close").evaluate("(it) => [it, it].map((one) => one.click())")
+    expect(page.locator("#detail")).to_be_hidden()
+    expect(face(page, "picture 1.jpg")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#detail")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    expect(page.locator("#detail")).to_be_hidden()
+    expect(face(page, "picture 1.jpg")).to_be_visible()
 
 
 def test_an_image_from_elsewhere_appears_by_itself(page: Page) -> None:

@@ -59,6 +59,9 @@ function apply(wanted) {
 
 onRoute(apply);
 
+// Else a browser that goes back scrolls to where the image was opened, and not to where it is left.
+history.scrollRestoration = "manual";
+
 collection.addEventListener("change", () => {
   for (const image of collection.images) if (isInProgress(image)) watch.add(image.image_id);
 });
@@ -192,10 +195,12 @@ async function remove(image) {
   const { image_id: id } = image;
   const isGone = await confirmDeletion(image, removeOnce);
   if (!isGone) return;
+  const isShown = route().image === id;
   const next = collection.neighbour(image, 1) ?? collection.neighbour(image, -1);
   forget(id);
   overview.outdate();
   announce(`${fileName(image)} deleted.`);
+  if (!isShown) return;
   if (next) goToImage(next.image_id);
   else leaveImage();
 }
@@ -256,9 +261,10 @@ $("#curl").textContent =
 // ── leaving ──────────────────────────────────────────────────────────────────────────────────────
 
 $("#sign-out").hidden = !session.leave;
-$("#sign-out").addEventListener("click", async () => {
-  await session.leave();
-  location.replace(location.pathname); // and nothing that was shown is left
+$("#sign-out").addEventListener("click", () => {
+  session.leave(); // what it asks for outlives the page
+  document.body.hidden = true; // until then nothing that was shown is left, nor asks for anything
+  location.replace(location.pathname);
 });
 
 apply(route());

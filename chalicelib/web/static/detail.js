@@ -48,6 +48,9 @@ export class Detail {
       event.preventDefault();
       leaveImage();
     });
+    this.#dialog.addEventListener("close", () => {
+      if (this.#image && !this.#dialog.open) leaveImage(); // as browsers do whatever they are told
+    });
     onSwipe($(".stage", this.#dialog), (step) => this.#step(step));
     collection.addEventListener("change", ({ detail }) => this.#refresh(detail));
   }
@@ -66,7 +69,7 @@ export class Detail {
   close() {
     const { image_id: id } = this.#image ?? {};
     this.#image = null;
-    if (!this.#dialog.open) return;
+    if (!id) return;
     fill($("#detail-picture")); // what is loading need not go on
     this.#dialog.close();
     this.#actions.closed(id);
@@ -133,6 +136,7 @@ export class Detail {
       ArrowLeft: () => this.#step(-1),
       ArrowRight: () => this.#step(1),
       Delete: () => this.#actions.remove(this.#image),
+      Escape: leaveImage,
       b: () => this.#switchBoxes(!this.#withBoxes),
     }[event.key];
     if (!run || event.altKey || event.ctrlKey || event.metaKey) return;
@@ -181,11 +185,12 @@ export class Detail {
   }
 
   #labels(image) {
-    const chips = image.labels.map((label, index) => this.#label(label, index));
+    const dots = dotsOf(image);
+    const chips = image.labels.map((label, index) => this.#label(label, index, dots[index]));
     return el("ul", { class: "chips", role: "list" }, chips);
   }
 
-  #label(label, index) {
+  #label(label, index, dot) {
     const light = (isLit) => () => this.#light(index, isLit);
     const { name, confidence, boxes, parents } = label;
     const chip = el(
@@ -203,7 +208,7 @@ export class Detail {
           blur: light(false),
         },
       },
-      boxes.length > 0 && el("span", { class: "dot", style: { "--hue": hue(index) } }),
+      boxes.length > 0 && el("span", { class: "dot", style: { "--hue": hue(dot) } }),
       unseen("Show images with "),
       name,
       el("span", { class: "amount" }, percent(confidence)),
@@ -252,7 +257,17 @@ const waiting = (image) =>
   );
 
 /** One for each place: a face may be the box of a person too. */
-function boxesOf(image) {
+const boxesOf = (image) => placesOf(image).map(boxOf);
+
+/** For each label, the label that its first box has the colour of. */
+function dotsOf(image) {
+  const places = placesOf(image);
+  return image.labels.map(
+    (_, index) => places.find(({ indexes }) => indexes.includes(index))?.indexes[0] ?? index,
+  );
+}
+
+function placesOf(image) {
   const places = new Map();
   for (const [index, label] of image.labels.entries())
     for (const box of label.boxes) {
@@ -261,7 +276,7 @@ function boxesOf(image) {
       places.get(place).indexes.push(index);
       places.get(place).names.push(label.name);
     }
-  return [...places.values()].map(boxOf);
+  return [...places.values()];
 }
 
 /** Boxes are fractions of the upright picture, and so fit each of its renditions. */

@@ -7,26 +7,46 @@ import { fileName } from "./format.js";
 export function confirmDeletion(image, remove) {
   const dialog = $("#confirm");
   const [yes, no, error] = [$("#confirm-yes"), $("#confirm-no"), $("#confirm-error")];
+  const opening = new AbortController();
+  const { signal } = opening;
+  let isBusy = false;
+  let isGone = false;
+  const busy = (isSo) => {
+    isBusy = isSo;
+    yes.disabled = no.disabled = isSo;
+    dialog.closedBy = isSo ? "none" : "closerequest";
+  };
   const attempt = async () => {
-    yes.disabled = true;
-    try {
-      await remove(image);
-      dialog.close("gone");
-    } catch (problem) {
+    busy(true);
+    error.hidden = true;
+    const problem = await remove(image).then(
+      () => null,
+      (reason) => reason,
+    );
+    if (signal.aborted) return !problem; // by now the dialog may ask about another image
+    busy(false);
+    if (problem) {
       error.textContent = problem.message;
       error.hidden = false;
-    }
-    yes.disabled = false;
+      yes.focus();
+    } else dialog.close();
+    return !problem;
   };
+  const stay = (event) => isBusy && event.preventDefault();
   $("#confirm-name").textContent = fileName(image);
   error.hidden = true;
-  dialog.returnValue = "";
-  yes.onclick = attempt;
-  no.onclick = () => dialog.close();
+  busy(false);
+  yes.addEventListener("click", () => (isGone = attempt()), { signal });
+  no.addEventListener("click", () => dialog.close(), { signal });
+  dialog.addEventListener("cancel", stay, { signal });
   dialog.showModal();
   no.focus();
   return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "gone"), { once: true });
+    const end = () => {
+      opening.abort();
+      resolve(isGone);
+    };
+    dialog.addEventListener("close", end, { signal });
   });
 }
 

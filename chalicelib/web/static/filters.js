@@ -14,6 +14,7 @@ export class Filters {
     $("#show-all").addEventListener("click", showAll);
     overview.addEventListener("change", () => this.show(route()));
     dates();
+    $("#dates").addEventListener("focusout", () => setTimeout(() => this.show(route())));
   }
 
   /** Show what is chosen, and what there is to choose from. */
@@ -22,11 +23,17 @@ export class Filters {
       radio.checked = radio.value === show;
       $(".amount", radio.parentElement).textContent = this.#amount(radio.value);
     }
-    $("#from").value = from ?? "";
-    $("#to").value = to ?? "";
+    this.#showDates(from, to);
     $("#dates-text").textContent = from || to ? period(from, to) : "Dates";
     $("#dates-button").classList.toggle("chosen", Boolean(from || to));
     this.#offer(labels);
+  }
+
+  /** Not while somebody types there: half a date would be overwritten. */
+  #showDates(from, to) {
+    if ($("#dates").contains(document.activeElement)) return;
+    $("#from").value = from ?? "";
+    $("#to").value = to ?? "";
   }
 
   #amount(show) {
@@ -87,21 +94,30 @@ export function period(from, to) {
   return from ? `since ${day(from)}` : `until ${day(to)}`;
 }
 
-/** The two dates are tucked away below a button. */
+/**
+ * The two dates are tucked away below a button. As one types, each digit changes them: until a date
+ * is one, nothing is asked for, and all that is typed at a time is one step in the history.
+ */
 function dates() {
   const [button, drawer] = [$("#dates-button"), $("#dates")];
+  const fields = [$("#from"), $("#to")];
+  let method = "pushState";
   drawer.addEventListener("beforetoggle", () => {
+    method = "pushState";
     const { left, bottom } = button.getBoundingClientRect();
     drawer.style.setProperty("--left", `${left}px`);
     drawer.style.setProperty("--top", `${bottom + 6}px`);
   });
   drawer.addEventListener("change", () => {
-    const [from, to] = [$("#from").value || null, $("#to").value || null];
+    if (!fields.every((field) => field.validity.valid)) return;
+    const [from, to] = fields.map((field) => field.value || null);
     const isBackwards = from && to && from > to;
-    goToList(isBackwards ? { from: to, to: from } : { from, to });
+    goToList(isBackwards ? { from: to, to: from } : { from, to }, method);
+    method = "replaceState";
   });
   $("#dates-clear").addEventListener("click", () => {
-    goToList({ from: null, to: null });
     drawer.hidePopover();
+    for (const field of fields) field.value = "";
+    goToList({ from: null, to: null });
   });
 }

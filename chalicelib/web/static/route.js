@@ -38,7 +38,8 @@ export function onRoute(listener) {
 }
 
 /** Show a list of images; what is not said stays as it is. */
-export const goToList = (change) => go({ ...route(), image: null, ...change }, "pushState");
+export const goToList = (change, method = "pushState") =>
+  go({ ...route(), image: null, ...change }, method);
 
 /** Show an image over the list. Going on to another one leaves no trace in the history. */
 export function goToImage(image) {
@@ -50,9 +51,13 @@ export function goToImage(image) {
   );
 }
 
-/** Close the image: back to where it was opened from. */
+let isLeaving = false;
+
+/** Close the image: back to where it was opened from, and not further, however often it is asked. */
 export function leaveImage() {
-  if (history.state?.isOver) history.back();
+  if (isLeaving) return;
+  isLeaving = Boolean(history.state?.isOver);
+  if (isLeaving) history.back();
   else if (route().image) go({ ...route(), image: null }, "replaceState");
 }
 
@@ -61,6 +66,7 @@ function go({ show, labels, from, to, image }, method, state = null) {
   if (show !== "all") said.set("show", show);
   for (const label of labels) said.append("label", label);
   for (const [name, value] of Object.entries({ from, to, image })) if (value) said.set(name, value);
+  if (method === "pushState") isLeaving = false; // which ends what was under way
   history[method](state, "", said.size ? `#${said}` : location.pathname + location.search);
   tell();
 }
@@ -69,9 +75,14 @@ function tell() {
   for (const listener of listeners) listener(route());
 }
 
+/** The day, if there is such a one: JavaScript takes February 31 for March 3. */
 function dayOf(text) {
-  const isDay = /^\d{4}-\d\d-\d\d$/.test(text ?? "") && !Number.isNaN(Date.parse(text));
-  return isDay ? text : null;
+  if (!/^2\d{3}-\d\d-\d\d$/.test(text ?? "")) return null;
+  const day = new Date(`${text}T00:00Z`);
+  return !Number.isNaN(day.valueOf()) && day.toISOString().startsWith(text) ? text : null;
 }
 
-addEventListener("popstate", tell);
+addEventListener("popstate", () => {
+  isLeaving = false;
+  tell();
+});
