@@ -24,8 +24,7 @@ async function open() {
   }
   api = await answer.json();
   show();
-  // What the address points at was not there yet when the browser looked for it.
-  document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
+  seek(); // what the address points at was not there yet when the browser looked for it
 }
 
 function show() {
@@ -165,9 +164,9 @@ const scheme = ([, { in: where, name, scheme: kind, description }]) =>
     "p",
     {},
     "Callers send ",
-    el("code", {}, name ?? `Authorization: ${kind}`),
-    ` in the ${where ?? "header"}. `,
-    inline(description ?? ""),
+    el("code", {}, name ?? `Authorization: ${kind[0].toUpperCase()}${kind.slice(1)} …`),
+    ` in the ${where ?? "header"}`,
+    description ? [": ", inline(description.replace(/^The /, "the "))].flat() : ".",
   );
 
 const shown = (value) => JSON.stringify(value, null, 2);
@@ -354,6 +353,24 @@ function filter(entries) {
     section.hidden = !$("li:not([hidden]), article:not([hidden])", section);
   $("#nothing").hidden = found > 0;
   $("#found").textContent = `${found} found`;
+}
+
+/** A link leads to where it says, whatever the filter has hidden. */
+addEventListener("click", ({ target }) => {
+  const link = target.closest?.('a[href^="#"]');
+  if (link) uncover(link.hash);
+});
+addEventListener("hashchange", seek);
+
+function seek() {
+  uncover(location.hash)?.scrollIntoView();
+}
+
+function uncover(hash) {
+  const id = decodeURIComponent(hash.slice(1));
+  const target = id ? document.getElementById(id) : null;
+  for (let hidden; (hidden = target?.closest("[hidden]")); ) hidden.hidden = false;
+  return target;
 }
 
 addEventListener("keydown", (event) => {
