@@ -95,6 +95,7 @@ def test_a_file_is_found_by_its_name(open_fake: OpenFake, api: FakeApi) -> None:
     search.fill("no such.jpg")
     search.press("Enter")
     expect(page.get_by_role("alert")).to_contain_text("There is no such image")
+    expect(search).to_have_value("no such.jpg")
 
 
 def test_empty_pages_are_gone_past(open_fake: OpenFake, api: FakeApi) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.conftest import objections
-from tests.browser.fake_api import FakeApi, image
+from tests.browser.fake_api import FakeApi, failed, image, missing, refused
 from tests.pictures import exif, photo, saved
 
 numbers = count(1)
@@ -265,6 +265,59 @@ def test_closing_twice_leaves_only_the_image(
     page.keyboard.press("Escape")
     expect(page.locator("#detail")).to_be_hidden()
     expect(face(page, "picture 1.jpg")).to_be_visible()
+
+
+def test_an_error_is_said_where_it_is_seen(open_fake: Callable[..., Page], api: FakeApi) -> None:
+    """Beside the image that is open, in whose dialog alone anything is heard."""
+    api.put(failed(1), image(2))
+    api.answers["POST", "/images/image000001/reprocess"] = refused(429, "too_many", "Not so fast.")
+    page = open_fake("#image=image000001")
+    detail = page.locator("#detail")
+    expect(detail.get_by_role("status")).to_contain_text("picture 1.jpg")
+    detail.get_by_role("button", name="Try again").click()
+    expect(detail.get_by_role("alert")).to_have_text("Not so fast.")
+    expect(detail.get_by_role("alert")).to_be_in_viewport()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#detail-name")).to_have_text("picture 2.jpg")
+    expect(detail.get_by_role("alert")).to_be_hidden()
+
+
+@pytest.mark.parametrize("is_again", [True, False], ids=["processed", "shown"])
+def test_a_deleted_image_is_called_so(
+    open_fake: Callable[..., Page], api: FakeApi, is_again: bool
+) -> None:
+    """When it is opened from a list that still has it, and when it is to be processed again."""
+    api.put(image(1), image(2))
+    page = open_fake()
+    expect(page.locator(".tile")).to_have_count(2)
+    if is_again:
+        face(page, "picture 1.jpg").click()
+        expect(page.locator("#detail-name")).to_have_text("picture 1.jpg")
+        api.answers["POST", "/images/image000001/reprocess"] = missing()
+    else:
+        api.answers["GET", "/images/image000001"] = missing()
+    del api.images["image000001"]
+    if is_again:
+        page.get_by_role("button", name="Process again").click()
+    else:
+        face(page, "picture 1.jpg").click()
+    expect(page.get_by_role("alert")).to_contain_text("This image has been deleted.")
+    expect(page.locator("#detail")).to_be_hidden()
+    expect(page.locator(".tile")).to_have_count(1)
+
+
+def test_a_link_to_a_deleted_image_says_so(open_fake: Callable[..., Page], api: FakeApi) -> None:
+    """In sight until it is dismissed, however well the rest goes."""
+    api.put(*(image(number) for number in range(80)))
+    page = open_fake("#image=image000099")
+    expect(page.get_by_role("alert")).to_contain_text("This image has been deleted.")
+    lists = len(api.requests("GET", "/images"))
+    page.mouse.wheel(0, 3000)
+    while len(api.requests("GET", "/images")) < lists + 2:
+        page.wait_for_timeout(100)
+    expect(page.get_by_role("alert")).to_be_in_viewport()
+    page.get_by_role("button", name="Dismiss").click()
+    expect(page.get_by_role("alert")).to_be_hidden()
 
 
 def test_an_image_from_elsewhere_appears_by_itself(page: Page) -> None:

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { announce } from "./announcer.js";
-import { Banner } from "./banner.js";
+import { Banner, Notice } from "./banner.js";
 import { Collection, isInProgress } from "./collection.js";
 import { Detail } from "./detail.js";
 import { confirmDeletion, urlDialog } from "./dialogs.js";
@@ -21,11 +21,14 @@ import { Watch } from "./watch.js";
 /** How long the list is left alone: longer while nothing happens and nobody is there. */
 const CALM_MS = { first: 3000, growth: 1.5, longest: 60_000 };
 
+const DELETED = "This image has been deleted.";
+
 const collection = new Collection();
 const watch = new Watch();
 const overview = new Overview();
 const uploads = new Uploads({ open: goToImage, retry: (image) => reprocess(image) });
 const banner = new Banner(() => reconnect());
+const notice = new Notice();
 const filters = new Filters(overview);
 const gallery = new Gallery(collection, {
   open: goToImage,
@@ -37,7 +40,8 @@ const detail = new Detail(collection, {
   remove: (image) => remove(image),
   retry: (image) => reprocess(image),
   closed: (id) => gallery.focus(id) || $("#statuses :checked").focus(),
-  failed: (error) => banner.show(error),
+  failed: (error) => notice.show(error),
+  gone: (id) => vanish(id),
 });
 
 // ── what is shown ────────────────────────────────────────────────────────────────────────────────
@@ -50,6 +54,7 @@ function apply(wanted) {
   filters.show(wanted);
   if (JSON.stringify(filter) !== asked) {
     asked = JSON.stringify(filter);
+    notice.hide();
     if (!image) scrollTo(0, 0);
     collection.ask(filter);
   }
@@ -176,7 +181,9 @@ watch.addEventListener("status", async ({ detail: status }) => {
   else watch.add(id); // it is asked for again, and is gone then or is not
 });
 
-watch.addEventListener("gone", ({ detail: id }) => forget(id));
+watch.addEventListener("gone", ({ detail: id }) =>
+  route().image === id ? vanish(id) : forget(id),
+);
 
 watch.addEventListener("lost", ({ detail: id }) => uploads.lose(id));
 
@@ -191,8 +198,20 @@ function forget(id) {
   uploads.forget(id);
 }
 
+/** Somebody has deleted an image that is shown, or of which something was wanted. */
+function vanish(id) {
+  forget(id);
+  overview.outdate();
+  if (route().image === id) {
+    announce(DELETED); // the notice is not heard while it is behind the image
+    leaveImage();
+  }
+  notice.show(DELETED);
+}
+
 async function remove(image) {
   const { image_id: id } = image;
+  notice.hide();
   const isGone = await confirmDeletion(image, removeOnce);
   if (!isGone) return;
   const isShown = route().image === id;
@@ -213,6 +232,8 @@ const removeOnce = ({ image_id: id }) =>
 
 /** Process an image again; its way is followed like that of a new one. */
 async function reprocess({ image_id: id, key }) {
+  notice.hide();
+  detail.complain(id, null);
   try {
     const status = await api.reprocess(id);
     announce(`${fileName({ key })} is processed again.`);
@@ -220,8 +241,8 @@ async function reprocess({ image_id: id, key }) {
     follow(await api.show(id));
     overview.outdate();
   } catch (error) {
-    if (error.status === 404) forget(id);
-    banner.show(error);
+    if (error.status === 404) vanish(id);
+    else if (!detail.complain(id, error)) notice.show(error);
   }
 }
 
@@ -230,9 +251,14 @@ async function reprocess({ image_id: id, key }) {
 new Search({ label: (name) => toggle(name, true), file: (name) => openFile(name) });
 
 async function openFile(name) {
-  const image = await api.showByName(name).catch((error) => error);
-  if (image instanceof Error) banner.show(image);
-  else goToImage(image.image_id);
+  notice.hide();
+  try {
+    goToImage((await api.showByName(name)).image_id);
+    return true;
+  } catch (error) {
+    notice.show(error);
+    return false;
+  }
 }
 
 // ── ways in ──────────────────────────────────────────────────────────────────────────────────────
@@ -252,7 +278,9 @@ onDrop(send);
 addEventListener("paste", ({ clipboardData }) => send([...clipboardData.files]));
 
 function send(files) {
-  if (files.length) uploads.add(files.map((file) => ({ file })));
+  if (!files.length) return;
+  notice.hide();
+  uploads.add(files.map((file) => ({ file })));
 }
 
 $("#curl").textContent =

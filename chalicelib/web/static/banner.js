@@ -1,8 +1,12 @@
-/** The banner that says that the API does not answer, and tries again: by button and by itself. */
+/**
+ * What is said above the gallery: the banner, that the API does not answer, which tries again by button
+ * and by itself; and the notice, what the API said no with to something that was asked of it.
+ */
 
 import { $ } from "./dom.js";
 
-const SILENCE = "Check the connection, or whether it is running. It is asked again by itself.";
+const CHECK = "Check the connection, or whether it is running.";
+const SILENCE = `${CHECK} It is asked again by itself.`;
 
 const FIRST_MS = 2000;
 const LONGEST_MS = 30_000;
@@ -37,6 +41,27 @@ export class Banner {
   #again() {
     clearTimeout(this.#timer);
     this.#retry();
+  }
+}
+
+/** Stays until it is dismissed or something else is asked for. */
+export class Notice {
+  #element = $("#notice");
+
+  constructor() {
+    $("#notice-dismiss").addEventListener("click", () => this.hide());
+  }
+
+  /** @param error what was thrown, or a text */
+  show(error) {
+    const isText = typeof error === "string";
+    $("#notice-title").textContent = isText ? error : titleOf(error);
+    $("#notice-text").textContent = isText ? "" : error.status ? error.message : CHECK;
+    this.#element.hidden = false;
+  }
+
+  hide() {
+    this.#element.hidden = true;
   }
 }
 

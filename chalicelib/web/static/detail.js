@@ -32,7 +32,10 @@ export class Detail {
   #whole = null;
   #withBoxes = recall(BOXES_KEY) !== "off";
 
-  /** @param actions `search(label)`, `remove(image)`, `retry(image)`, `closed(id)`, `failed(error)` */
+  /**
+   * @param actions `search(label)`, `remove(image)`, `retry(image)`, `closed(id)`, `failed(error)`, and
+   *   `gone(id)` for an image that has been deleted
+   */
   constructor(collection, actions) {
     this.#collection = collection;
     this.#actions = actions;
@@ -61,9 +64,22 @@ export class Detail {
     const image = this.#collection.get(id) ?? (await api.show(id).catch((error) => error));
     if (route().image !== id) return;
     if (image instanceof Error) {
-      this.#actions.failed(image);
-      leaveImage();
+      if (image.status === 404) this.#actions.gone(id);
+      else {
+        this.#actions.failed(image);
+        leaveImage();
+      }
     } else this.#show(image);
+  }
+
+  /** Say what went wrong with the image; `null`: nothing. Tells whether the image is shown. */
+  complain(id, error) {
+    if (this.#image?.image_id !== id) return false;
+    const line = $("#detail-error");
+    line.textContent = error?.message ?? "";
+    line.hidden = !error;
+    if (error) line.scrollIntoView({ block: "nearest" });
+    return true;
   }
 
   close() {
@@ -89,6 +105,7 @@ export class Detail {
       $(".facts", this.#dialog).scrollTop = 0;
       this.#whole = null;
       fill($("#detail-more"));
+      this.complain(image.image_id, null);
       announce(`${fileName(image)}, ${STATUS_WORDS[image.status]}.`);
     }
     if (!this.#dialog.contains(document.activeElement)) $("#detail-close").focus();
@@ -98,15 +115,19 @@ export class Detail {
   /** What a list does not tell: the versions of the original, and which pictures are similar. */
   async #askMore({ image_id: id, updated_at }) {
     const [whole, similar] = await Promise.all([
-      api.show(id).catch(() => null),
+      api.show(id).catch((error) => error),
       api.similar(id, MOST_SIMILAR).catch(() => null),
     ]);
     if (this.#image?.image_id !== id || this.#image.updated_at !== updated_at) return;
-    this.#whole = whole;
+    if (whole.status === 404) {
+      this.#actions.gone(id);
+      return;
+    }
+    this.#whole = whole instanceof Error ? null : whole;
     fill(
       $("#detail-more"),
       similar?.images.length > 0 && section("Similar pictures", strip(similar.images)),
-      whole?.versions?.length > 0 && section("Versions", versions(whole.versions)),
+      whole.versions?.length > 0 && section("Versions", versions(whole.versions)),
     );
   }
 

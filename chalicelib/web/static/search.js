@@ -24,7 +24,7 @@ export class Search {
   #timer = null;
   #turn = 0;
 
-  /** @param actions `label(name)` and `file(name)`: what has been searched for */
+  /** @param actions `label(name)` and `file(name)`, which tells whether there is one */
   constructor(actions) {
     this.#actions = actions;
     $("#search").addEventListener("submit", (event) => {
@@ -45,9 +45,17 @@ export class Search {
   #choose({ name, isFile }) {
     this.#close();
     if (!name) return;
-    this.#input.value = "";
-    if (isFile) this.#actions.file(name);
-    else this.#actions.label(name);
+    if (isFile) this.#find(name);
+    else {
+      this.#input.value = "";
+      this.#actions.label(name);
+    }
+  }
+
+  /** What was not found stays, to be mended. */
+  async #find(name) {
+    const isFound = await this.#actions.file(name);
+    if (isFound && this.#asTyped().name === name) this.#input.value = "";
   }
 
   #suggestSoon() {
