@@ -226,9 +226,7 @@ def hold(page: Page, path: str, method: str) -> Callable[[], None]:
     return release
 
 
-def test_what_is_being_deleted_cannot_be_kept(
-    open_fake: Callable[..., Page], api: FakeApi
-) -> None:
+def test_what_is_being_deleted_cannot_be_kept(open_fake: Callable[..., Page], api: FakeApi) -> None:
     """However long it takes, nothing closes the dialog before it is known what became of it."""
     api.put(image(1), image(2), image(3))
     page = open_fake("#image=image000002")
@@ -249,9 +247,7 @@ def test_what_is_being_deleted_cannot_be_kept(
     assert list(api.images) == ["image000001", "image000003"]
 
 
-def test_closing_twice_leaves_only_the_image(
-    open_fake: Callable[..., Page], api: FakeApi
-) -> None:
+def test_closing_twice_leaves_only_the_image(open_fake: Callable[..., Page], api: FakeApi) -> None:
     """A browser goes back a moment after it is told to; until then it is not told again."""
     api.put(image(1))
     page = open_fake()
@@ -282,22 +278,23 @@ def test_an_error_is_said_where_it_is_seen(open_fake: Callable[..., Page], api: 
     expect(detail.get_by_role("alert")).to_be_hidden()
 
 
-@pytest.mark.parametrize("is_again", [True, False], ids=["processed", "shown"])
+@pytest.mark.parametrize("wanted", ["to be shown", "to be processed again"])
 def test_a_deleted_image_is_called_so(
-    open_fake: Callable[..., Page], api: FakeApi, is_again: bool
+    open_fake: Callable[..., Page], api: FakeApi, wanted: str
 ) -> None:
     """When it is opened from a list that still has it, and when it is to be processed again."""
     api.put(image(1), image(2))
     page = open_fake()
     expect(page.locator(".tile")).to_have_count(2)
-    if is_again:
+    is_shown = wanted == "to be shown"
+    if not is_shown:
         face(page, "picture 1.jpg").click()
         expect(page.locator("#detail-name")).to_have_text("picture 1.jpg")
         api.answers["POST", "/images/image000001/reprocess"] = missing()
     else:
         api.answers["GET", "/images/image000001"] = missing()
     del api.images["image000001"]
-    if is_again:
+    if not is_shown:
         page.get_by_role("button", name="Process again").click()
     else:
         face(page, "picture 1.jpg").click()
