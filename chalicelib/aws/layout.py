@@ -110,10 +110,6 @@ def bookmark_key(name: str) -> dict[str, Any]:
     return item_key(f"BOOKMARK#{name}", "POSITION")
 
 
-def counts_partition(shard: int) -> str:
-    return f"COUNTS#{shard}"
-
-
 CHUNK_KEYS = tuple(map(_chunk_key, range(CHUNKS)))
 TOTALS_KEY = item_key("TOTALS", "TOTALS")
 

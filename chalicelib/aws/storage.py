@@ -27,7 +27,7 @@ from chalicelib.model import (
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import GetObjectRequestTypeDef
+    from mypy_boto3_s3.type_defs import GetObjectRequestTypeDef, HeadObjectOutputTypeDef
 
 MAX_SOURCE_KEY_BYTES = 1536
 """S3 takes 2 KB of user metadata in all; a longer quoted key is left out, the image id never."""
@@ -78,12 +78,9 @@ class Uploads:
 
     def current(self, key: str) -> Original | None:
         """The version that the key holds now, without a sequencer, or None."""
-        try:
-            answer = self.client.head_object(Bucket=self.bucket, Key=key)
-        except ClientError as error:
-            if error.response["Error"]["Code"] in ORIGINAL_GONE:
-                return None
-            raise
+        answer = self._held(key)
+        if answer is None:
+            return None
         return Original(
             key=key,
             version_id=answer.get("VersionId", ""),
@@ -128,13 +125,8 @@ class Uploads:
 
     def _stored_by(self, request: str, key: str) -> tuple[str, str] | None:
         """The version and ETag of what the key holds, where that request has stored it."""
-        try:
-            held = self.client.head_object(Bucket=self.bucket, Key=key)
-        except ClientError as error:
-            if error.response["Error"]["Code"] in ORIGINAL_GONE:
-                return None
-            raise
-        if held["Metadata"].get("request") != request:
+        held = self._held(key)
+        if held is None or held["Metadata"].get("request") != request:
             return None
         return held.get("VersionId", ""), held["ETag"].strip('"')
 
@@ -165,13 +157,17 @@ class Uploads:
 
     def filename(self, key: str) -> str | None:
         """What the client has called what the key holds; None for an upload that did not say."""
+        held = self._held(key)
+        return unquote(held["Metadata"].get("filename", "")) or None if held else None
+
+    def _held(self, key: str) -> "HeadObjectOutputTypeDef | None":
+        """What S3 says of what the key holds now, or None."""
         try:
-            held = self.client.head_object(Bucket=self.bucket, Key=key)
+            return self.client.head_object(Bucket=self.bucket, Key=key)
         except ClientError as error:
             if error.response["Error"]["Code"] in ORIGINAL_GONE:
                 return None
             raise
-        return unquote(held["Metadata"].get("filename", "")) or None
 
     def history(self, key: str) -> list[Version]:
         """What the bucket still holds of the key, newest first, up to ``MAX_VERSIONS``."""

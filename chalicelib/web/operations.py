@@ -51,6 +51,10 @@ MAX_DISTANCE = 7
 
 MAX_GIVEN_NAME = 1024
 
+VISIBLE = "[!-~]{1,255}"
+POSITION = "[0-9]{13}[.][a-z2-7]{26}"
+"""A cursor: the time of an upload in milliseconds, and the id of its image."""
+
 SHOWN_STATUSES = tuple(status for status in ImageStatus if status is not ImageStatus.DELETED)
 
 IMAGE_TYPES = (
@@ -125,8 +129,8 @@ IDEMPOTENCY_KEY = Parameter(
     where="header",
     about="Any text of your own, up to 255 characters: the same request with the same key, within "
     "a day, uploads nothing twice.",
-    parse=matching("[!-~]{1,255}", "is 1 to 255 ASCII characters without spaces"),
-    schema={"type": "string", "pattern": "^[!-~]{1,255}$"},
+    parse=matching(VISIBLE, "is 1 to 255 ASCII characters without spaces"),
+    schema={"type": "string", "pattern": f"^{VISIBLE}$"},
     example="8e03978e-40d5-43e8-bc93-6894a57f9324",
 )
 KNOWN_ETAG = Parameter(
@@ -195,10 +199,10 @@ CURSOR = Parameter(
     about="`cursor` of the page before, as it is. A page may hold fewer images than `limit`, even "
     "none, while there is a cursor: what one page looks through is bounded.",
     parse=matching(
-        "[0-9]{13}[.][a-z2-7]{26}",
+        POSITION,
         "is not one of ours: pass on `cursor` of the page before as it is",
     ),
-    schema={"type": "string", "pattern": "^[0-9]{13}[.][a-z2-7]{26}$"},
+    schema={"type": "string", "pattern": f"^{POSITION}$"},
     example="1769850900000.mdn5xqlfmkcrmdrxmbibq4sbfu",
 )
 PREFIX = Parameter(
