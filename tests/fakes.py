@@ -14,7 +14,7 @@ from itertools import count
 from threading import RLock
 from typing import Any
 
-from chalicelib import model
+from chalicelib import model, pipeline
 from chalicelib.errors import IdempotencyKeyReused, KeyTaken, OriginalGone, StaleRevision, TooLarge
 from chalicelib.messages import (
     Announcement,
@@ -43,8 +43,10 @@ from chalicelib.model import (
     ResizeMode,
     Totals,
     digest,
+    image_id_of,
 )
 from chalicelib.services import Patience, Recipe, Step
+from tests.pictures import photo, saved
 
 Action = BaseException | Callable[[], object]
 NUMBERS = count(1)
@@ -54,6 +56,7 @@ SMALL = RenditionSpec("small", 24, 24, prefix="processed")
 LIMITS = Limits(max_bytes=100_000, max_pixels=1_000_000, max_side=5_000)
 RECIPE = Recipe("1-test", (THUMBNAIL, SMALL), LIMITS, background="#ffffff", keep_gps=False)
 PATIENCE = Patience(in_flight=2, max_receives=5, retry_delay_s=30)
+PICTURE = saved(photo(64, 48))
 CAT = Label("Cat", 98.5, parents=("Animal",), boxes=(BoundingBox(0.1, 0.2, 0.3, 0.4),))
 
 
@@ -552,3 +555,11 @@ def s3_record(event: ObjectEvent, **changes: Any) -> dict[str, Any]:
         "eventTime": original.uploaded_at,
         "s3": {"bucket": {"name": "uploads"}, "object": s3_object | changes},
     }
+
+
+def uploaded(services: FakeServices, key: str = "uploads/cat.jpg", body: bytes = PICTURE) -> Image:
+    """An image that was uploaded over S3 and has been processed."""
+    pipeline.register(services.uploads.upload(key, body), services)
+    for original in services.queue.receive():
+        pipeline.process(original, services.clock() + timedelta(seconds=60), Alone(), services)
+    return services.catalog.records[image_id_of(key)]

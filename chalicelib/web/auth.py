@@ -32,7 +32,7 @@ def open_guard(settings: Settings) -> dict[str, Any]:
 
 def require_caller(settings: Settings) -> None:
     """Raises SignInRequired on an open route where nobody has checked who calls."""
-    if guard(settings) != open_guard(settings):
+    if guard(settings) and not open_guard(settings):
         raise SignInRequired(
             "Without credentials this path gives the page alone: use /images, with yours."
         )

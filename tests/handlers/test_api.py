@@ -11,11 +11,10 @@ from chalice.test import Client, HTTPResponse
 import app
 from chalicelib import pipeline
 from chalicelib.errors import Throttled
-from chalicelib.model import Image, image_id_of
-from tests.fakes import Alone, FakeServices, Outage
+from chalicelib.model import image_id_of
+from tests.fakes import PICTURE, Alone, FakeServices, Outage, uploaded
 from tests.pictures import photo, saved
 
-PICTURE = saved(photo(64, 48))
 CLIENT = Client(app.app)
 ELSEWHERE = "https://elsewhere.example"
 FRIEND = "https://friend.example"
@@ -45,14 +44,6 @@ def upload(name: str, body: bytes = PICTURE, **headers: str) -> HTTPResponse:
 def post_json(path: str, wish: object, **headers: str) -> HTTPResponse:
     body = json.dumps(wish).encode()
     return request("POST", path, body, content_type="application/json", **headers)
-
-
-def uploaded(services: FakeServices, key: str = "uploads/cat.jpg", body: bytes = PICTURE) -> Image:
-    """An image that was uploaded over S3 and has been processed."""
-    pipeline.register(services.uploads.upload(key, body), services)
-    for original in services.queue.receive():
-        pipeline.process(original, services.clock() + timedelta(seconds=60), Alone(), services)
-    return services.catalog.records[image_id_of(key)]
 
 
 def assert_problem(response: HTTPResponse, status: int, code: str) -> dict[str, Any]:
@@ -540,6 +531,14 @@ def test_the_root_gives_strangers_the_page_alone(
 
     assert_problem(get("/", accept="application/json"), 401, "sign_in_required")
     assert_problem(get("/?url=http%3A%2F%2Fx.example%2Fy"), 401, "sign_in_required")
+
+
+def test_the_root_does_all_of_it_for_callers_that_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With IAM the root itself is guarded, so whoever gets that far is known."""
+    monkeypatch.setattr(app, "settings", lambda: Auth("iam"))
+
+    assert get("/", accept="application/json").json_body == {"images": [], "cursor": None}
+    assert_problem(get("/?url=ftp%3A%2F%2Fx"), 400, "invalid_request")
 
 
 class Auth:

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import replace
-from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
 from types import SimpleNamespace
@@ -30,14 +29,12 @@ from chalicelib.messages import ObjectChange, ObjectEvent, Recheck, encode_work
 from chalicelib.model import RETRIES_EXHAUSTED, Failure, Image, ImageStatus, image_id_of
 from chalicelib.telemetry import Telemetry
 from tests.emf import metrics_of
-from tests.fakes import Alone, FakeServices, Outage, s3_record
-from tests.pictures import photo, saved
+from tests.fakes import PICTURE, FakeServices, Outage, s3_record, uploaded
 
 UNKNOWN = "a" * 26
 """An id that an image could have."""
 
 NOT_FOUND = "Image details not found for the given image identifier."
-PICTURE = saved(photo(64, 48))
 CLIENT = Client(app.app)
 
 ODD_NAMES = [
@@ -69,14 +66,6 @@ def request(
 
 def get(path: str) -> HTTPResponse:
     return request("GET", path)
-
-
-def uploaded(services: FakeServices, key: str = "uploads/cat.jpg", body: bytes = PICTURE) -> Image:
-    """An image that was uploaded over S3 and has been processed."""
-    pipeline.register(services.uploads.upload(key, body), services)
-    for original in services.queue.receive():
-        pipeline.process(original, services.clock() + timedelta(seconds=60), Alone(), services)
-    return services.catalog.records[image_id_of(key)]
 
 
 def assert_problem(response: HTTPResponse, status: int, code: str) -> dict[str, Any]:
