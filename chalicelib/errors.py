@@ -15,12 +15,16 @@
     │   ├── InvalidRequest          invalid_request · 400
     │   ├── SignInRequired          sign_in_required · 401
     │   ├── CrossSiteRequest        cross_site_request · 403
+    │   ├── ReviewersOnly           reviewers_only · 403
+    │   ├── ImageQuarantined        image_quarantined · 403
     │   ├── ImageNotFound           image_not_found · 404
     │   ├── RenditionNotFound       rendition_not_found · 404
     │   ├── FileNotFound            file_not_found · 404
     │   ├── MethodNotAllowed        method_not_allowed · 405
     │   ├── KeyTaken                key_taken · 409
     │   ├── KeyInUse                key_in_use · 409
+    │   ├── NotQuarantined          not_quarantined · 409
+    │   ├── VersionReplaced         version_replaced · 409
     │   ├── PayloadTooLarge         payload_too_large · 413
     │   ├── UnsupportedMediaType    unsupported_media_type · 415
     │   ├── UnfetchableUrl          unfetchable_url · 422
@@ -112,6 +116,16 @@ class CrossSiteRequest(RequestError):
     status = 403
 
 
+class ReviewersOnly(RequestError):
+    code = "reviewers_only"
+    status = 403
+
+
+class ImageQuarantined(RequestError):
+    code = "image_quarantined"
+    status = 403
+
+
 class ImageNotFound(RequestError):
     code = "image_not_found"
     status = 404
@@ -155,6 +169,18 @@ class KeyInUse(RequestError):
         super().__init__(
             f"Another upload to {key!r}, or its deletion, is under way: try again in a moment."
         )
+
+
+class NotQuarantined(RequestError):
+    code = "not_quarantined"
+    status = 409
+
+
+class VersionReplaced(RequestError):
+    """What was looked at is no longer what the key holds."""
+
+    code = "version_replaced"
+    status = 409
 
 
 class PayloadTooLarge(RequestError):

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from chalicelib.errors import MalformedMessage
-from chalicelib.model import Image, ImageStatus, Original, image_id_of
+from chalicelib.model import BoundingBox, Image, ImageStatus, Original, image_id_of
 from chalicelib.plain import from_plain, to_plain
 
 SEQUENCER_DIGITS = 32
@@ -21,6 +21,8 @@ MAX_SUBJECT = 100
 
 MAX_DETAILS_BYTES = 192 * 1024
 """SNS takes 256 KB a message, all its formats together, and has them escaped as JSON in JSON."""
+
+WHOLE = BoundingBox(left=0, top=0, width=1, height=1)
 
 LABELS_IN_TEXT = 50
 """A mail names the surest labels; nobody reads more."""
@@ -167,8 +169,19 @@ def image_details(image: Image) -> dict[str, Any]:
             for label in image.recognition.labels
         ],
         "image_properties": to_plain(image.recognition.properties),
+        "moderation_labels": [
+            {"parent": ""} | to_plain(label) for label in image.recognition.moderation
+        ],
+        "faces": [{"attributes": []} | to_plain(face) for face in image.recognition.faces],
+        "text": to_plain(image.recognition.text),
+        "celebrities": [{"urls": []} | to_plain(each) for each in image.recognition.celebrities],
+        "withheld_for": list(image.withheld_for),
+        "released": image.released,
+        "duplicates": [to_plain(duplicate) for duplicate in image.duplicates],
         "fingerprint": to_plain(image.fingerprint),
-        "renditions": [to_plain(rendition) for rendition in image.renditions],
+        "renditions": [
+            {"window": to_plain(WHOLE)} | to_plain(rendition) for rendition in image.renditions
+        ],
     }
     if description is not None:
         details |= to_plain(description)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-PIPELINE_VERSION = "1"
+PIPELINE_VERSION = "2"
 """Raise it when the same original, with the same settings, would give another result."""
 
 RETRIES_EXHAUSTED = "retries_exhausted"
@@ -19,17 +19,26 @@ RETRIES_EXHAUSTED = "retries_exhausted"
 
 
 class ImageStatus(StrEnum):
-    """Where an image is on its way. ``COMPLETED``, ``FAILED`` and ``DELETED`` are final."""
+    """Where an image is on its way; all but ``QUEUED`` and ``PROCESSING`` are final.
+
+    ``QUARANTINED`` is completed, and withheld until a reviewer has released it.
+    """
 
     QUEUED = "QUEUED"
     PROCESSING = "PROCESSING"
     COMPLETED = "COMPLETED"
+    QUARANTINED = "QUARANTINED"
     FAILED = "FAILED"
     DELETED = "DELETED"
 
     @property
     def is_final(self) -> bool:
         return self not in (ImageStatus.QUEUED, ImageStatus.PROCESSING)
+
+    @property
+    def is_processed(self) -> bool:
+        """Whether there is a result: renditions, and what Rekognition says of the picture."""
+        return self in (ImageStatus.COMPLETED, ImageStatus.QUARANTINED)
 
 
 class ResizeMode(StrEnum):
@@ -64,6 +73,45 @@ class RenditionSpec:
     format: OutputFormat = OutputFormat.AUTO
     quality: int = 80
     prefix: str = "thumbnails"
+
+
+class Feature(StrEnum):
+    """What Rekognition can be asked about a picture. ``PROPERTIES`` come along with ``LABELS``."""
+
+    LABELS = "labels"
+    PROPERTIES = "properties"
+    MODERATION = "moderation"
+    FACES = "faces"
+    TEXT = "text"
+    CELEBRITIES = "celebrities"
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSpec:
+    """How much of a feature is wanted: the surest so many, of at least so much confidence.
+
+    ``attributes`` are those of faces that are asked for, as Rekognition calls them (``SMILE``).
+    """
+
+    feature: Feature
+    max_count: int = 0
+    min_confidence: float = 0
+    attributes: tuple[str, ...] = ()
+
+
+ANY_LABEL = "any"
+"""Stands for every moderation label that no other rule of a quarantine is for."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineRule:
+    """From which confidence on a moderation label, or one below it, withholds an image.
+
+    Never, where that is None.
+    """
+
+    label: str
+    min_confidence: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,22 +172,35 @@ class Fingerprint:
 
     ``phash``: 64-bit perceptual hash, 16 hex digits; its Hamming distance tells near duplicates.
     ``placeholder``: ThumbHash, base64. ``colors``: dominant colours, ``#rrggbb``, most first.
+    ``sha256``: of the original's bytes, in hex; empty where only pixels are at hand.
     """
 
     phash: str
     placeholder: str
     colors: tuple[str, ...]
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundingBox:
+    """Where something is, as fractions (0–1) of the upright picture's width and height."""
+
+    left: float
+    top: float
+    width: float
+    height: float
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedImage:
-    """A rendition as it comes out of the encoder, not stored yet."""
+    """A rendition as it comes out of the encoder, not stored yet; ``window`` as of Rendition."""
 
     spec: RenditionSpec
     format: OutputFormat
     width: int
     height: int
     body: bytes
+    window: BoundingBox | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +219,11 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class Rendition:
-    """A stored rendition. ``key`` is its object key in the renditions bucket."""
+    """A stored rendition. ``key`` is its object key in the renditions bucket.
+
+    ``window`` is the part of the upright original that a crop has left, None where that is all. A
+    box of the original lies in it at ``((box.left - window.left) / window.width, …)``.
+    """
 
     name: str
     key: str
@@ -166,16 +231,7 @@ class Rendition:
     width: int
     height: int
     size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class BoundingBox:
-    """Where something is, as fractions (0–1) of the upright picture's width and height."""
-
-    left: float
-    top: float
-    width: float
-    height: float
+    window: BoundingBox | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,11 +264,80 @@ class ImageProperties:
 
 
 @dataclass(frozen=True, slots=True)
+class ModerationLabel:
+    """One thing that some may not want to see; ``parent`` is empty at the top of the taxonomy."""
+
+    name: str
+    confidence: float
+    parent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FaceAttribute:
+    """One thing that a face shows, by Rekognition's name in lower case, as a text.
+
+    ``smile``: ``true`` or ``false``; ``age_range``: ``25–35``; ``emotions``: the surest, such as
+    ``happy``; ``eye_direction``: yaw and pitch in degrees, ``-12.5, 3.1``.
+    """
+
+    name: str
+    value: str
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A face, whoever's it is, with the attributes that were asked for."""
+
+    box: BoundingBox
+    confidence: float
+    attributes: tuple[FaceAttribute, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TextLine:
+    """A line of text that is written in the picture."""
+
+    text: str
+    confidence: float
+    box: BoundingBox
+
+
+@dataclass(frozen=True, slots=True)
+class Celebrity:
+    """Somebody widely known. ``urls`` lead to more about them, without a scheme."""
+
+    name: str
+    confidence: float
+    box: BoundingBox
+    urls: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Recognition:
-    """What Rekognition says of one picture. ``properties`` only where the feature is on."""
+    """What Rekognition says of one picture, surest first; text in the order of reading.
+
+    Each is empty where its feature is not asked for, and where nothing was found.
+    """
 
     labels: tuple[Label, ...] = ()
     properties: ImageProperties | None = None
+    moderation: tuple[ModerationLabel, ...] = ()
+    faces: tuple[Face, ...] = ()
+    text: tuple[TextLine, ...] = ()
+    celebrities: tuple[Celebrity, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """An image that was there already and shows the same.
+
+    ``distance`` is that of the perceptual hashes in bits (0–64); exact ones have the same bytes.
+    """
+
+    image_id: str
+    distance: int
+    is_exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +383,9 @@ class Image:
     a word, the one under way included. ``announced`` tells whether the present final status has
     been published.
 
+    ``withheld_for`` are the moderation labels for which nobody is given the renditions; what a
+    reviewer has ``released`` has none. ``duplicates`` are of its first look at the catalog.
+
     While an image is processed again, it keeps what it had until the new is in place.
     """
 
@@ -274,12 +402,20 @@ class Image:
     fingerprint: Fingerprint | None = None
     renditions: tuple[Rendition, ...] = ()
     recognition: Recognition = Recognition()
+    withheld_for: tuple[str, ...] = ()
+    released: bool = False
+    duplicates: tuple[Duplicate, ...] = ()
     failure: Failure | None = None
     announced: bool = False
 
     @property
     def image_id(self) -> str:
         return self.original.image_id
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether its renditions are for reviewers only, whatever its status is by now."""
+        return bool(self.withheld_for)
 
     @property
     def is_settled(self) -> bool:
@@ -294,7 +430,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which images a page shall show. With labels, only images that have all of them.
+    """Which images a page shall show: those that have all of the labels, and all of the words.
 
     ``since`` and ``until`` bound the time of upload, both included.
     """
@@ -303,6 +439,7 @@ class Query:
     cursor: str | None = None
     status: ImageStatus | None = None
     labels: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
     min_confidence: float = 0
     since: str | None = None
     until: str | None = None

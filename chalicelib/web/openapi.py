@@ -101,7 +101,7 @@ def document(routes: Mapping[str, Mapping[str, RouteEntry]], settings: Settings)
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": ".", "description": "Where this document is"}],
-        "tags": [{"name": name} for name in ("Upload", "Images", "Catalog", "Service")],
+        "tags": [{"name": name} for name in ("Upload", "Images", "Review", "Catalog", "Service")],
         "security": [{scheme[0]: []}] if scheme else [],
         "paths": dict(paths),
         "components": {

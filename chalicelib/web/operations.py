@@ -14,16 +14,20 @@ from chalicelib.errors import (
     FileNotFound,
     IdempotencyKeyReused,
     ImageNotFound,
+    ImageQuarantined,
     InvalidRequest,
     KeyInUse,
     KeyTaken,
+    NotQuarantined,
     PayloadTooLarge,
     RenditionNotFound,
     RequestError,
+    ReviewersOnly,
     SignInRequired,
     UnfetchableUrl,
     Unhealthy,
     UnsupportedMediaType,
+    VersionReplaced,
 )
 from chalicelib.model import ImageStatus
 from chalicelib.web.names import file_name
@@ -149,7 +153,8 @@ STATUS = Parameter(
 )
 LABEL = Parameter(
     name="label",
-    about="Only images with this label, in whatever case; repeat it for images that have all.",
+    about="Only images with this label or one below it, in whatever case: a Dog is an Animal, too. "
+    "Moderation labels and celebrities count as labels. Repeat it for images that have all.",
     parse=several(text(1, MAX_LABEL), MAX_LABELS),
     schema={
         "type": "array",
@@ -159,6 +164,20 @@ LABEL = Parameter(
     default=(),
     repeats=True,
     example=["Cat"],
+)
+TEXT = Parameter(
+    name="text",
+    about="Only images in which these words are written, in whatever case and order; repeat it "
+    "for more.",
+    parse=several(text(1, MAX_LABEL), MAX_LABELS),
+    schema={
+        "type": "array",
+        "items": {"type": "string", "minLength": 1, "maxLength": MAX_LABEL},
+        "maxItems": MAX_LABELS,
+    },
+    default=(),
+    repeats=True,
+    example=["sale"],
 )
 MIN_CONFIDENCE = Parameter(
     name="min_confidence",
@@ -229,6 +248,13 @@ DISTANCE = Parameter(
     schema={"type": "integer", "minimum": 0, "maximum": MAX_DISTANCE, "default": MAX_DISTANCE},
     default=MAX_DISTANCE,
     example=5,
+)
+VERSION_ID = Parameter(
+    name="version_id",
+    about="The version that was looked at: refused if another one has been uploaded since.",
+    parse=text(1, MAX_GIVEN_NAME),
+    schema={"type": "string", "minLength": 1, "maxLength": MAX_GIVEN_NAME},
+    example="3sL4kqtJlcpXroDTDmJrmSpXd3dIbrHY",
 )
 URL_TEXT = Parameter(
     name="url",
@@ -347,7 +373,7 @@ OFFER_UPLOAD = Operation(
 LIST_IMAGES = Operation(
     summary="List and search images, newest first",
     tag="Images",
-    parameters=(STATUS, LABEL, MIN_CONFIDENCE, FROM, TO, LIMIT, CURSOR),
+    parameters=(STATUS, LABEL, MIN_CONFIDENCE, TEXT, FROM, TO, LIMIT, CURSOR),
     answers={HTTPStatus.OK: ("ImagePage",)},
     errors=(InvalidRequest,),
 )
@@ -381,7 +407,7 @@ SHOW_RENDITION = Operation(
     parameters=(IMAGE_ID, RENDITION_NAME),
     answers={HTTPStatus.FOUND: ()},
     headers={HTTPStatus.FOUND: ("Location",)},
-    errors=(ImageNotFound, RenditionNotFound),
+    errors=(ImageQuarantined, ImageNotFound, RenditionNotFound),
 )
 LIST_SIMILAR = Operation(
     summary="Images that look like this one",
@@ -409,6 +435,27 @@ REPROCESS_IMAGE = Operation(
     answers={HTTPStatus.ACCEPTED: ("Progress",)},
     headers={HTTPStatus.ACCEPTED: ("Location",)},
     errors=(CrossSiteRequest, ImageNotFound),
+)
+REVIEW_IMAGE = Operation(
+    summary="See an image that is withheld",
+    about="For reviewers: with links to its renditions, which work for five minutes.",
+    tag="Review",
+    parameters=(IMAGE_ID,),
+    answers={HTTPStatus.OK: ("WithheldImage",)},
+    errors=(ReviewersOnly, ImageNotFound, NotQuarantined),
+)
+RELEASE_IMAGE = Operation(
+    summary="Release an image that is withheld",
+    about="For reviewers. It is processed again, and nothing withholds this version any more. "
+    "`DELETE /images/{image_id}` is the other verdict.",
+    tag="Review",
+    parameters=(IMAGE_ID, VERSION_ID),
+    answers={HTTPStatus.ACCEPTED: ("Progress",)},
+    headers={HTTPStatus.ACCEPTED: ("Location",)},
+    errors=(
+        *(InvalidRequest, CrossSiteRequest, ReviewersOnly),
+        *(ImageNotFound, NotQuarantined, VersionReplaced),
+    ),
 )
 LIST_LABELS = Operation(
     summary="Labels and how many images have each",

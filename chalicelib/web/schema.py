@@ -32,7 +32,7 @@ Path = Annotated[str, Meta(examples=[f"/api/images/{ID}"], description="Relative
 Url = Annotated[
     str, Meta(examples=["https://renditions.example/…"], description="Signed; expires.")
 ]
-Status = Annotated[ImageStatus, Meta(description="COMPLETED and FAILED are final.")]
+Status = Annotated[ImageStatus, Meta(description="Final: COMPLETED, QUARANTINED and FAILED.")]
 
 
 class Links(TypedDict):
@@ -101,7 +101,53 @@ class ImageProperties(TypedDict):
     colors: NotRequired[list[DominantColor]]
 
 
+class ModerationLabel(TypedDict):
+    """What some may not want to see; without a parent at the top of Rekognition's taxonomy."""
+
+    name: Annotated[str, Meta(examples=["Weapon Violence"])]
+    confidence: Percent
+    parent: Annotated[str, Meta(examples=["Violence"])]
+
+
+class FaceAttribute(TypedDict):
+    """Of those that are asked for, by Rekognition's name in lower case."""
+
+    name: Annotated[str, Meta(examples=["smile"])]
+    value: Annotated[str, Meta(examples=["true"])]
+    confidence: NotRequired[Percent]
+
+
+class Face(TypedDict):
+    box: BoundingBox
+    confidence: Percent
+    attributes: list[FaceAttribute]
+
+
+class TextLine(TypedDict):
+    text: Annotated[str, Meta(examples=["Summer sale"])]
+    confidence: Percent
+    box: BoundingBox
+
+
+class Celebrity(TypedDict):
+    name: str
+    confidence: Percent
+    box: BoundingBox
+    urls: list[str]
+
+
+class Duplicate(TypedDict):
+    """An image that was there already and shows the same."""
+
+    image_id: ImageId
+    distance: Annotated[int, Meta(ge=0, le=64, description="Bits of the perceptual hash.")]
+    is_exact: Annotated[bool, Meta(description="Whether the bytes are the same.")]
+
+
 class Fingerprint(TypedDict):
+    sha256: NotRequired[
+        Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="Of the original's bytes.")]
+    ]
     phash: Annotated[str, Meta(pattern="^[0-9a-f]{16}$", description="64-bit perceptual hash.")]
     placeholder: Annotated[str, Meta(description="ThumbHash, base64.")]
     colors: NotRequired[list[Color]]
@@ -114,6 +160,9 @@ class Rendition(TypedDict):
     width: Pixels
     height: Pixels
     size_bytes: Bytes
+    window: Annotated[
+        BoundingBox, Meta(description="The part of the upright original that it shows.")
+    ]
     url: Url
 
 
@@ -141,8 +190,21 @@ class Image(TypedDict):
     exif: Exif
     labels: list[Label]
     image_properties: ImageProperties | None
+    moderation_labels: list[ModerationLabel]
+    faces: list[Face]
+    text: list[TextLine]
+    celebrities: list[Celebrity]
+    withheld_for: Annotated[
+        list[str],
+        Meta(
+            examples=[["Violence"]],
+            description="Moderation labels for which the renditions are withheld.",
+        ),
+    ]
+    released: Annotated[bool, Meta(description="Whether a reviewer has released it.")]
+    duplicates: list[Duplicate]
     fingerprint: Fingerprint | None
-    renditions: list[Rendition]
+    renditions: Annotated[list[Rendition], Meta(description="None while they are withheld.")]
     links: Links
 
 
@@ -161,6 +223,10 @@ class ImageWithVersions(Image):
 
     filename: Annotated[str | None, Meta(examples=["Cat (final).jpg"])]
     versions: list[Version]
+
+
+class WithheldImage(Image):
+    """A quarantined image with what nobody else is shown of it; its links work for 5 minutes."""
 
 
 class SimilarImage(Image):
@@ -218,6 +284,7 @@ class StatusCounts(TypedDict):
     QUEUED: Count
     PROCESSING: Count
     COMPLETED: Count
+    QUARANTINED: Count
     FAILED: Count
 
 
