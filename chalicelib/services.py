@@ -14,6 +14,7 @@ from chalicelib.model import (
     Limits,
     Original,
     Page,
+    QuarantineRule,
     Query,
     Recognition,
     RenderedImage,
@@ -62,6 +63,7 @@ class Catalog(Protocol):
     def label_counts(self, prefix: str) -> Sequence[LabelCount]: ...
     def totals(self) -> Totals: ...
     def similar(self, phash: str, max_distance: int, limit: int) -> Sequence[tuple[Image, int]]: ...
+    def first_of(self, sha256: str, image_id: str) -> Image | None: ...
     def claim(self, request: str, fingerprint: str) -> str | None: ...
     def fulfil(self, request: str, image_id: str) -> None: ...
     def disclaim(self, request: str) -> None: ...
@@ -102,7 +104,9 @@ class Telemetry(Protocol):
 class Recipe:
     """What is made of an original, and what an original may be.
 
-    ``version`` changes with anything that would change a result.
+    ``version`` changes with anything that would change a result. ``duplicate_distance``: up to so
+    many bits of the perceptual hash near duplicates differ. With ``reuse_recognition`` an exact
+    duplicate is not shown to Rekognition again.
     """
 
     version: str
@@ -110,6 +114,9 @@ class Recipe:
     limits: Limits
     background: str
     keep_gps: bool
+    quarantine: tuple[QuarantineRule, ...] = ()
+    duplicate_distance: int = 3
+    reuse_recognition: bool = False
 
 
 @dataclass(frozen=True, slots=True)
