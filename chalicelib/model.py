@@ -7,6 +7,7 @@ Sizes are in pixels unless a name says bytes; times are ISO 8601 in UTC with mil
 import base64
 import hashlib
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -509,6 +510,16 @@ def image_id_of(key: str) -> str:
 def is_image_id(text: str) -> bool:
     """Whether it can be one: whatever else somebody asks for is not there."""
     return re.fullmatch(r"[a-z2-7]{26}", text) is not None
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """The words of a text as one searches them, each once: letters and digits, without case.
+
+    Compatible forms are one (Unicode NFKC): ``ﬁn`` is ``fin``. Of a longer one, 64 characters at a
+    time are a word.
+    """
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return tuple(dict.fromkeys(re.findall(r"\w{1,64}", folded)))
 
 
 def digest(text: str) -> str:

@@ -24,9 +24,11 @@ from chalicelib.aws.layout import (
     BANDS,
     CHUNK_KEYS,
     CHUNKS,
+    COUNTED,
     FOLDS,
     SHARDS,
     TOTALS_KEY,
+    WORD_MARK,
     added,
     added_by,
     addition,
@@ -41,17 +43,18 @@ from chalicelib.aws.layout import (
     counter_key,
     counters_of,
     entries_of,
+    first_key,
     image_id_at,
     image_of,
     is_comparable,
     is_folding,
     item_key,
-    label_partition,
     position_of,
     record_key,
     record_of,
     request_key,
     shard_of,
+    term_partition,
 )
 from chalicelib.errors import IdempotencyKeyReused, InvalidRequest, StaleRevision, Throttled
 from chalicelib.messages import timestamp
@@ -68,6 +71,7 @@ ABSENT = "attribute_not_exists(pk)"  # nobody has recorded this image yet
 UNCHANGED = "revision = :revision"  # nobody has written since it was read
 UNCLAIMED = "attribute_not_exists(pk) OR expires_at <= :now"  # or DynamoDB has yet to collect it
 THERE = "attribute_exists(pk)"
+UNTAKEN = "attribute_not_exists(pk) OR image_id IN (:me, :gone)"  # or by one that has it no more
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 CURSOR = r"[0-9]{13}\.[a-z2-7]{26}"
@@ -90,8 +94,8 @@ WAITING = (ImageStatus.QUEUED, ImageStatus.PROCESSING)
 WRITES = 100
 """TransactWriteItems takes at most 100 items.
 
-The record, what it changes of the counters, four bands of its hash, and an entry for each of 94
-labels.
+The record, what it changes of the counters, four bands of its hash, that it is the first with
+its bytes, and an entry for each of 93 terms (``MAX_TERMS``).
 """
 
 FOLDED = WRITES - CHUNKS - 1
@@ -299,6 +303,33 @@ class Catalog:
             if codes_of(error).isdisjoint(STALE):
                 raise
 
+    def first_of(self, sha256: str, image_id: str) -> Image | None:
+        """The other image that had these bytes first, as it is now; else this one is the first.
+
+        Of several that come at once, one is. One that was deleted, replaced or failed has them no
+        more, and the next that comes takes its place.
+        """
+        gone = image_id
+        while True:
+            try:
+                self.client.put_item(
+                    TableName=self.table,
+                    Item=first_key(sha256) | {"image_id": {"S": image_id}},
+                    ConditionExpression=UNTAKEN,
+                    ExpressionAttributeValues={":me": {"S": image_id}, ":gone": {"S": gone}},
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                )
+            except ClientError as error:
+                if codes_of(error).isdisjoint(STALE):
+                    raise
+                taken: Any = error.response.get("Item", {})
+            else:
+                return None
+            gone = taken["image_id"]["S"]
+            first = self.get(gone)
+            if first is not None and _has_bytes(first, sha256):
+                return first
+
     def disclaim(self, request: str) -> None:
         """Forget a request that nothing came of."""
         try:
@@ -370,31 +401,38 @@ class Catalog:
     def _list_of(self, query: Query) -> tuple[dict[str, Any], Sequence[str]]:
         """The list to look through for a query: how to ask for it, and its partitions.
 
-        Of several labels, it is that of the rarest: each entry tells of all labels of its image.
-        With a status that images only pass through, it is that of the status, which is short.
+        Of several terms, it is that of the rarest: each entry tells of all terms of its image.
+        With any status but that of most images, it is that of the status, which is short.
         """
-        labels = list(dict.fromkeys(label.casefold() for label in query.labels))
-        if labels and query.status in (None, ImageStatus.COMPLETED):
-            rarest = self._rarest(labels)
-            names = {f"#label{number}": label for number, label in enumerate(labels)}
+        least = _least_of(query)
+        if least and query.status in (None, ImageStatus.COMPLETED):
+            rarest = self._rarest(list(least))
+            terms = list(enumerate(least.items()))
             listed = _newest_first("pk", "sk")
-            listed["ExpressionAttributeNames"] |= names
-            listed["ExpressionAttributeValues"] = {":least": {"N": str(query.min_confidence)}}
-            tests = [f"confidences.{name} >= :least" for name in names]
+            listed["ExpressionAttributeNames"] |= {f"#term{n}": term for n, (term, _) in terms}
+            listed["ExpressionAttributeValues"] = {
+                f":least{n}": {"N": str(confidence)} for n, (_, confidence) in terms
+            }
+            tests = [f"confidences.#term{n} >= :least{n}" for n, _ in terms]
             listed["FilterExpression"] = " AND ".join(tests)
-            return listed, [label_partition(rarest, shard) for shard in range(SHARDS)]
+            return listed, [term_partition(rarest, shard) for shard in range(SHARDS)]
         index = "listing_by_status" if query.status else "listing"
         status = f"{query.status}#" if query.status else ""
         listed = _newest_first(index, "listed_at") | {"IndexName": index}
         return listed, [f"{status}{shard}" for shard in range(SHARDS)]
 
-    def _rarest(self, labels: Sequence[str]) -> str:
-        """The label with the fewest images, but for changes that have yet to be added."""
-        if len(labels) == 1:
-            return labels[0]
-        chunks = {chunk_key(label)["pk"]["S"]: chunk_key(label) for label in labels}
+    def _rarest(self, terms: Sequence[str]) -> str:
+        """The term with the fewest images, but for changes that have yet to be added.
+
+        Words are not counted: each is taken to be rarer than any label, the longest most of all.
+        """
+        if words := [term for term in terms if term.startswith(WORD_MARK)]:
+            return max(words, key=len)
+        if len(terms) == 1:
+            return terms[0]
+        chunks = {chunk_key(label)["pk"]["S"]: chunk_key(label) for label in terms}
         images = by_label(_summed(map(added, self._batch(chunks.values()))))
-        return min(labels, key=lambda label: sum(images[label].values()))
+        return min(terms, key=lambda label: sum(images[label].values()))
 
     def _positions(
         self, listed: dict[str, Any], partitions: Sequence[str], limit: int
@@ -484,8 +522,7 @@ class Catalog:
         for (status, _), number in zip(lists, numbers, strict=True):
             images[status] += number
         counted, _ = self.counters()
-        for status in (ImageStatus.COMPLETED, ImageStatus.FAILED):
-            images[status] = counted[status]
+        images |= {status: counted[status] for status in COUNTED}
         return Totals(images, counted["original_bytes"], counted["rendition_bytes"])
 
     def _number_listed(self, list_: tuple[ImageStatus, int]) -> int:
@@ -537,6 +574,7 @@ class Catalog:
                 ":last": {"S": f"{start}~"},
             },
             Limit=PROBED,
+            ConsistentRead=True,  # of two that look for each other, the later finds the earlier
         )
         return [entry["sk"]["S"] for entry in answer["Items"]]
 
@@ -555,8 +593,8 @@ def _newest_first(partition_key: str, sort_key: str) -> dict[str, Any]:
 
 
 def _barer(image: Image) -> Image | None:
-    """The image without its labels, or without its fingerprint where it has none; if it has one."""
-    if image.recognition.labels:
+    """The image without its terms, or without its fingerprint where it has none; if it has one."""
+    if image.recognition != Recognition():
         return replace(image, recognition=Recognition())
     return replace(image, fingerprint=None) if image.fingerprint else None
 
@@ -599,15 +637,25 @@ def probes(phash: str, max_distance: int) -> Iterator[tuple[str, str]]:
             yield band_partition(band, f"{int(digits, 16) ^ 1 << bit:0{BAND_DIGITS}x}"), ""
 
 
+def _has_bytes(image: Image, sha256: str) -> bool:
+    """Whether an image is of these bytes, as far as is known while it is first looked at."""
+    known = image.fingerprint.sha256 if image.fingerprint else ""
+    return known == sha256 or (not known and image.status in WAITING)
+
+
+def _least_of(query: Query) -> dict[str, float]:
+    """The terms that an image has to have, and how sure each has to be at least."""
+    labels = {label.casefold(): query.min_confidence for label in query.labels}
+    return labels | {WORD_MARK + word: 0.0 for word in query.words}
+
+
 def _fits(image: Image, query: Query) -> bool:
     """Whether an image is what a query asks for, wherever it was found."""
     confidences = confidences_of(image)
     return (
         image.status is not ImageStatus.DELETED
         and query.status in (None, image.status)
-        and all(
-            confidences.get(label.casefold(), -1) >= query.min_confidence for label in query.labels
-        )
+        and all(confidences.get(term, -1) >= least for term, least in _least_of(query).items())
     )
 
 

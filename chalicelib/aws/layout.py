@@ -5,7 +5,9 @@ what                     ``pk``                         ``sk``
 ======================== ============================== ==========================================
 the record of an image   ``IMAGE#<image id>``           ``RECORD``
 a label of an image      ``LABEL#<label>#<shard>``      ``<uploaded at>#<image id>``
+a word written in it     ``WORD#<word>#<shard>``        ``<uploaded at>#<image id>``
 a band of its hash       ``PHASH#<band>#<4 digits>``    ``<perceptual hash>#<image id>``
+the first with its bytes ``SHA256#<64 digits>``         ``FIRST``
 what one write changes   ``CHANGES#<shard>``            random
 images with a label      ``COUNTS#<chunk>``             ``COUNTS``
 images and bytes in all  ``TOTALS``                     ``TOTALS``
@@ -30,12 +32,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import chain, islice
 from typing import Any
 from uuid import uuid4
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
-from chalicelib.model import Image, ImageStatus
+from chalicelib.model import Image, ImageStatus, words_of
 from chalicelib.plain import from_plain, to_plain
 
 SHARDS = 8
@@ -58,8 +61,17 @@ BANDS = 4
 BAND_DIGITS = 4
 """Of a hash of 64 bits, 16 hex digits: each band has 16 bits, which is 4 digits."""
 
-TOTALS = (ImageStatus.COMPLETED, ImageStatus.FAILED, "original_bytes", "rendition_bytes")
-"""Counters of all images. Those that are not done yet are counted by their list instead."""
+COUNTED = (ImageStatus.COMPLETED, ImageStatus.QUARANTINED, ImageStatus.FAILED)
+"""The statuses that images stay in. Those that are not done yet are counted by their list."""
+
+TOTALS = (*COUNTED, "original_bytes", "rendition_bytes")
+"""Counters of all images."""
+
+MAX_TERMS = 93
+"""What an image is found by, at most: so many entries fit into its transaction (``WRITES``)."""
+
+WORD_MARK = '"'
+"""What a word begins with among the terms, where all else is a label."""
 
 FOLDS = "folds"
 """Counter of the additions to the counters."""
@@ -118,6 +130,16 @@ def label_partition(label: str, shard: int) -> str:
     return f"LABEL#{label}#{shard}"
 
 
+def term_partition(term: str, shard: int) -> str:
+    if term.startswith(WORD_MARK):
+        return f"WORD#{term.removeprefix(WORD_MARK)}#{shard}"
+    return label_partition(term, shard)
+
+
+def first_key(sha256: str) -> dict[str, Any]:
+    return item_key(f"SHA256#{sha256}", "FIRST")
+
+
 def band_partition(band: int, digits: str) -> str:
     return f"PHASH#{band}#{digits}"
 
@@ -173,38 +195,75 @@ def image_of(item: Mapping[str, Any]) -> Image:
 
 
 def entries_of(image: Image) -> dict[Key, dict[str, Any]]:
-    """What makes an image findable by its labels and by its looks: entries, by their keys.
+    """What makes an image findable, by its terms, looks and bytes: entries, by their keys.
 
-    An entry of a label carries the confidences of all labels, so that one query finds several at
-    once.
+    An entry of a term carries the confidences of all, so that one query finds several at once.
     """
     confidences = confidences_of(image)
     found = {"confidences": _serialize(_with_decimals(confidences))}
     shard, position = shard_of(image.image_id), position_of(image)
-    labels = [(label_partition(label, shard), position) for label in confidences]
-    entries = {key: item_key(*key) | found for key in labels}
-    return entries | {key: item_key(*key) for key in _bands_of(image)}
+    terms = [(term_partition(term, shard), position) for term in confidences]
+    entries = {key: item_key(*key) | found for key in terms}
+    entries |= {key: item_key(*key) for key in _bands_of(image)}
+    if image.fingerprint and image.fingerprint.sha256 and not is_copy(image):
+        key = first_key(image.fingerprint.sha256)
+        entries[key["pk"]["S"], key["sk"]["S"]] = key | {"image_id": _serialize(image.image_id)}
+    return entries
+
+
+def is_copy(image: Image) -> bool:
+    """Whether the same bytes were there before."""
+    return any(duplicate.is_exact for duplicate in image.duplicates)
 
 
 def confidences_of(image: Image) -> dict[str, float]:
-    """The confidence of each label, by the label as it is searched for."""
-    return {label.name.casefold(): label.confidence for label in image.recognition.labels}
+    """How sure Rekognition is of each term that an image is found by, ``MAX_TERMS`` at most.
+
+    Labels as they are searched for and, behind them, words.
+    """
+    labels = {term: confidence for term, (_, confidence) in _named(image).items()}
+    words = {
+        WORD_MARK + word: line.confidence
+        for line in image.recognition.text
+        for word in words_of(line.text)
+    }
+    return dict(islice((labels | words).items(), MAX_TERMS))
 
 
 def labels_of(image: Image) -> dict[str, str]:
     """The labels under which an image counts: as Rekognition writes them, by how one searches."""
-    return {label.name.casefold(): label.name for label in image.recognition.labels}
+    names = {term: name for term, (name, _) in _named(image).items()}
+    return dict(islice(names.items(), MAX_TERMS))
+
+
+def _named(image: Image) -> dict[str, tuple[str, float]]:
+    """What an image shows that has a name: how it is written, and how sure that is.
+
+    Labels, then those above them, each as sure as the surest below, then moderation labels and
+    celebrities.
+    """
+    recognition = image.recognition
+    above = ((parent, each.confidence) for each in recognition.labels for parent in each.parents)
+    kinds = (recognition.moderation, recognition.celebrities)
+    named: dict[str, tuple[str, float]] = {}
+    for name, confidence in chain(
+        ((each.name, each.confidence) for each in recognition.labels),
+        above,
+        ((each.name, each.confidence) for kind in kinds for each in kind),
+    ):
+        written, known = named.get(name.casefold(), (name, confidence))
+        named[name.casefold()] = written, max(known, confidence)
+    return named
 
 
 def counters_of(image: Image) -> dict[str, int]:
     """What an image adds to which counter."""
     counters = {LABEL_MARK + name: 1 for name in labels_of(image).values()}
-    if image.status is ImageStatus.COMPLETED:
-        renditions = sum(rendition.size_bytes for rendition in image.renditions)
-        sizes = (1, 0, image.original.size_bytes, renditions)
-        counters |= zip(TOTALS, sizes, strict=True)
-    elif image.status is ImageStatus.FAILED:
-        counters[ImageStatus.FAILED] = 1
+    if image.status in COUNTED:
+        counters[image.status] = 1
+    if image.status.is_processed:
+        counters["original_bytes"] = image.original.size_bytes
+        counters["rendition_bytes"] = sum(each.size_bytes for each in image.renditions)
     return counters
 
 
