@@ -2,7 +2,7 @@
 
 import json
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -10,7 +10,16 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from chalicelib.errors import MalformedMessage
-from chalicelib.model import BoundingBox, Image, ImageStatus, Original, image_id_of
+from chalicelib.model import (
+    BoundingBox,
+    Duplicate,
+    Image,
+    ImageStatus,
+    Label,
+    ModerationLabel,
+    Original,
+    image_id_of,
+)
 from chalicelib.plain import from_plain, to_plain
 
 SEQUENCER_DIGITS = 32
@@ -23,6 +32,9 @@ MAX_DETAILS_BYTES = 192 * 1024
 """SNS takes 256 KB a message, all its formats together, and has them escaped as JSON in JSON."""
 
 WHOLE = BoundingBox(left=0, top=0, width=1, height=1)
+
+FOUND = ("labels", "moderation_labels", "faces", "text", "celebrities")
+"""What of an image's details Rekognition has found, as much as there is."""
 
 LABELS_IN_TEXT = 50
 """A mail names the surest labels; nobody reads more."""
@@ -144,11 +156,14 @@ class Announcement:
     text: str
     sms: str
     details: dict[str, Any]
-    attributes: dict[str, str]
+    attributes: dict[str, str | list[str]]
 
 
 def image_details(image: Image) -> dict[str, Any]:
-    """An image as JSON for programs: the same in announcements and in the API."""
+    """An image as JSON for programs: the same in announcements and in the API.
+
+    Nobody is told where the renditions of a withheld image are.
+    """
     original, description = image.original, image.description
     details: dict[str, Any] = {
         "image_id": image.image_id,
@@ -179,14 +194,17 @@ def image_details(image: Image) -> dict[str, Any]:
         "released": image.released,
         "duplicates": [to_plain(duplicate) for duplicate in image.duplicates],
         "fingerprint": to_plain(image.fingerprint),
-        "renditions": [
-            {"window": to_plain(WHOLE)} | to_plain(rendition) for rendition in image.renditions
-        ],
+        "renditions": [] if image.is_withheld else rendition_details(image),
     }
     if description is not None:
         details |= to_plain(description)
         details.setdefault("notes", [])
     return details
+
+
+def rendition_details(image: Image) -> list[dict[str, Any]]:
+    """The renditions of an image as JSON, whether it is withheld or not."""
+    return [{"window": to_plain(WHOLE)} | to_plain(each) for each in image.renditions]
 
 
 def announcement_of(image: Image) -> Announcement:
@@ -199,15 +217,28 @@ def announcement_of(image: Image) -> Announcement:
     if image.failure is not None:
         lines += [f"Reason:   {image.failure.message} ({image.failure.code})"]
         gist = f"{headline} ({image.failure.code})"
-    if image.status is ImageStatus.COMPLETED and image.description is not None:
+    attributes: dict[str, str | list[str]] = {
+        "status": str(image.status),
+        "image_id": image.image_id,
+        "key": key,
+    }
+    if image.status is ImageStatus.QUARANTINED:
+        seen = [label for label in image.recognition.moderation if label.name in image.withheld_for]
+        lines += [f"Withheld: for {_named(seen)}, until a reviewer releases or deletes it"]
+        gist = f"{headline} ({', '.join(image.withheld_for)})"
+        attributes["moderation"] = list(image.withheld_for)
+    if image.duplicates:
+        lines += [f"The same: {', '.join(map(_likeness, image.duplicates))}"]
+        is_exact = any(duplicate.is_exact for duplicate in image.duplicates)
+        attributes["duplicate"] = "exact" if is_exact else "near"
+    if image.status.is_processed and image.description is not None:
         size = f"{image.description.width}×{image.description.height}"
-        labels = ", ".join(
-            f"{label.name} {label.confidence:.0f} %"
-            for label in image.recognition.labels[:LABELS_IN_TEXT]
-        )
         lines += [
             f"Picture:  {image.description.format} {size}, {image.description.size_bytes:,} bytes",
-            f"Labels:   {labels or 'none'}",
+            f"Labels:   {_named(image.recognition.labels) or 'none'}",
+        ]
+    if image.status is ImageStatus.COMPLETED:
+        lines += [
             "Renditions:",
             *(
                 f"  {rendition.name:<12} {rendition.width}×{rendition.height} "
@@ -220,19 +251,33 @@ def announcement_of(image: Image) -> Announcement:
         text="\n".join(lines) + "\n",
         sms=_ascii_line(gist, 140),
         details=_fitting(image_details(image)),
-        attributes={"status": str(image.status), "image_id": image.image_id, "key": key},
+        attributes=attributes,
     )
 
 
-def _fitting(details: dict[str, Any]) -> dict[str, Any]:
-    """The details with as many of the surest labels as a message takes, and how many it does not.
+def _named(labels: Sequence[Label | ModerationLabel]) -> str:
+    """The surest labels in a line."""
+    return ", ".join(f"{each.name} {each.confidence:.0f} %" for each in labels[:LABELS_IN_TEXT])
 
-    Hundreds of labels with boxes would make SNS refuse the message, however often it is tried.
+
+def _likeness(duplicate: Duplicate) -> str:
+    likeness = "the same file" if duplicate.is_exact else f"{duplicate.distance} bits apart"
+    return f"{duplicate.image_id} ({likeness})"
+
+
+def _fitting(details: dict[str, Any]) -> dict[str, Any]:
+    """The details with as much of what was found as a message takes, and how much it does not.
+
+    Hundreds of faces or labels with boxes would make SNS refuse the message, however often it is
+    tried. What takes most is halved first.
     """
-    labels = told = details["labels"]
-    while told and len(json.dumps(json.dumps(details))) > MAX_DETAILS_BYTES:
-        told = told[: len(told) // 2]
-        details = details | {"labels": told, "labels_omitted": len(labels) - len(told)}
+    found = {name: details[name] for name in FOUND}
+    told = dict(found)
+    while any(told.values()) and len(json.dumps(json.dumps(details))) > MAX_DETAILS_BYTES:
+        longest = max(told, key=lambda name: len(json.dumps(told[name])))
+        told[longest] = told[longest][: len(told[longest]) // 2]
+        omitted = len(found[longest]) - len(told[longest])
+        details = details | {longest: told[longest], f"{longest}_omitted": omitted}
     return details
 
 

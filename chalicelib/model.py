@@ -385,7 +385,7 @@ class Image:
     been published.
 
     ``withheld_for`` are the moderation labels for which nobody is given the renditions; what a
-    reviewer has ``released`` has none. ``duplicates`` are of its first look at the catalog.
+    reviewer has ``released`` has none. ``duplicates`` were there before it.
 
     While an image is processed again, it keeps what it had until the new is in place.
     """

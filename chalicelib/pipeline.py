@@ -9,21 +9,24 @@ somebody else once the lease is over, makes right what is missing.
 
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Protocol
 
 from chalicelib.errors import (
     ImageNotFound,
     KeyTaken,
     LeaseHeld,
+    NotQuarantined,
     OriginalGone,
     PermanentError,
     RequestError,
     StaleRevision,
     Unhealthy,
+    VersionReplaced,
     reason_of,
 )
 from chalicelib.logs import carried
@@ -38,6 +41,7 @@ from chalicelib.messages import (
 from chalicelib.model import (
     RETRIES_EXHAUSTED,
     DirectUpload,
+    Duplicate,
     Failure,
     Image,
     ImageStatus,
@@ -46,6 +50,7 @@ from chalicelib.model import (
     image_id_of,
     is_image_id,
 )
+from chalicelib.moderation import reasons_to_withhold
 from chalicelib.services import Journey, Services
 
 logger = logging.getLogger("image-pipeline")
@@ -66,6 +71,9 @@ class Turn(Protocol):
 
 OFFER_LASTS_S = 900
 """How long a form for a direct upload works, at most: no longer than the role's credentials."""
+
+MAX_DUPLICATES = 10
+"""Of one image, that are recorded."""
 
 TIME_TO_SETTLE = timedelta(seconds=60)
 """How long the lease of who settles a record lasts."""
@@ -369,6 +377,9 @@ def _conclude(
         if (now.status, now.attempt) != (image.status, image.attempt):
             until = now.lease_until or timestamp(services.clock())
             raise LeaseHeld(f"{now.original.key} is another worker's now.", until)
+        if now.released and finished.is_withheld:
+            released_at = timestamp(services.clock())
+            raise LeaseHeld(f"{now.original.key} has been released meanwhile.", released_at)
         return _leased_to_settle(replace(finished, original=now.original), services)
 
     return _update(image.image_id, record, services, known=image, journey=journey)
@@ -396,6 +407,7 @@ def _finish(image: Image, turn: Turn, journey: Journey, services: Services) -> I
         _queued(image.original, image, services),
         processed_at=timestamp(services.clock()),
         pipeline_version=services.recipe.version,
+        released=image.released,
     )
     try:
         return _complete(over, turn, journey, services)
@@ -407,9 +419,10 @@ def _finish(image: Image, turn: Turn, journey: Journey, services: Services) -> I
 
 
 def _complete(image: Image, turn: Turn, journey: Journey, services: Services) -> Image:
-    """The image, completed.
+    """The image, completed or quarantined.
 
-    Rekognition looks at the proxy while the renditions are encoded and travel to S3.
+    Rekognition looks at the proxy while the renditions are encoded and travel to S3; where images
+    may be withheld, no rendition travels before it is known whether this one is.
     """
     # Only here, so that the functions that process nothing do not start with Pillow.
     from chalicelib import imaging  # noqa: PLC0415
@@ -429,13 +442,22 @@ def _complete(image: Image, turn: Turn, journey: Journey, services: Services) ->
             prepared = imaging.prepare(
                 body, recipe.specs, recipe.limits, background=recipe.background
             )
+        bytes_hash = sha256(body).hexdigest()
         del body  # up to max_bytes, and its pixels are there
-        recognition = pool.submit(carried(recognize), prepared.proxy)
+        first = services.catalog.first_of(bytes_hash, image.image_id)
+        if first is not None and _is_reusable(first, services):
+            recognition: Future[Recognition] = Future()
+            recognition.set_result(first.recognition)
+        else:
+            recognition = pool.submit(carried(recognize), prepared.proxy)
         turn.give_way(prepared.pixels)
         with journey.step("render"):
             rendered = prepared.render()
         del prepared
         turn.end()
+        if recipe.quarantine and not image.released:
+            seen = recognition.result().moderation
+            image = replace(image, withheld_for=reasons_to_withhold(seen, recipe.quarantine))
         with journey.step("store"):
             stored = [
                 pool.submit(
@@ -450,12 +472,19 @@ def _complete(image: Image, turn: Turn, journey: Journey, services: Services) ->
             renditions = tuple(rendition.result() for rendition in stored)
     return replace(
         image,
-        status=ImageStatus.COMPLETED,
+        status=ImageStatus.QUARANTINED if image.is_withheld else ImageStatus.COMPLETED,
         description=replace(description, notes=description.notes + rendered.notes),
-        fingerprint=rendered.fingerprint,
+        fingerprint=replace(rendered.fingerprint, sha256=bytes_hash),
         renditions=renditions,
         recognition=recognition.result(),
+        duplicates=(Duplicate(first.image_id, 0, is_exact=True),) if first else (),
     )
+
+
+def _is_reusable(first: Image, services: Services) -> bool:
+    """Whether what Rekognition has said of an image is what it would say of the same bytes now."""
+    is_same_recipe = first.pipeline_version == services.recipe.version
+    return services.recipe.reuse_recognition and is_same_recipe and first.status.is_processed
 
 
 def _settle(image: Image, services: Services) -> None:
@@ -463,10 +492,11 @@ def _settle(image: Image, services: Services) -> None:
 
     The announcement goes out at least once: twice only when killed between it and its mark.
     """
-    own_attempts = 1 if image.status is ImageStatus.COMPLETED else 0
+    own_attempts = 1 if image.status.is_processed else 0
     try:
         if image.attempt > own_attempts:  # else nothing is stored but what the record names
             services.renditions.tidy(image)
+        image = replace(image, duplicates=_duplicates_of(image, services))
         services.topic.publish(announcement_of(image))
     except Exception:
         _release(image, services)
@@ -476,10 +506,40 @@ def _settle(image: Image, services: Services) -> None:
     def mark(now: Image | None) -> Image | None:
         if now is None or (now.status, now.attempt) != (image.status, image.attempt):
             return None
-        is_same = _is_of(image.original, now)
-        return replace(now, announced=True, lease_until=None) if is_same else None
+        if not _is_of(image.original, now):
+            return None
+        return replace(now, announced=True, lease_until=None, duplicates=image.duplicates)
 
     _update(image.image_id, mark, services)
+
+
+def _duplicates_of(image: Image, services: Services) -> tuple[Duplicate, ...]:
+    """The images that were there before this one and show the same, nearest first.
+
+    Asked once the image is recorded, so that of two that come at once the later sees the earlier.
+    One that names this image as its duplicate is none of it.
+    """
+    if image.fingerprint is None or not image.status.is_processed:
+        return image.duplicates
+    phash, distance = image.fingerprint.phash, services.recipe.duplicate_distance
+    alike = services.catalog.similar(phash, distance, 2 * MAX_DUPLICATES)
+    found = {each.image_id: each for each in image.duplicates if each.is_exact}
+    for other, bits in alike:
+        is_named = image.image_id in {each.image_id for each in other.duplicates}
+        if other.image_id not in found and not is_named and _was_before(other, image):
+            is_exact = other.fingerprint is not None and (
+                other.fingerprint.sha256 == image.fingerprint.sha256
+            )
+            found[other.image_id] = Duplicate(other.image_id, bits, is_exact)
+    nearest = sorted(found.values(), key=lambda each: (not each.is_exact, each.distance))
+    return tuple(nearest[:MAX_DUPLICATES])
+
+
+def _was_before(other: Image, image: Image) -> bool:
+    """Whether another image was there first: it is settled, or was uploaded earlier."""
+    places = ((each.original.uploaded_at, each.image_id) for each in (other, image))
+    earlier, later = places
+    return other.image_id != image.image_id and (other.is_settled or earlier < later)
 
 
 def give_up(work: Work, error: BaseException, lease_until: datetime, services: Services) -> None:
@@ -548,6 +608,39 @@ def reprocess(image_id: str, services: Services) -> Image:
     return image
 
 
+def release(image_id: str, version_id: str, services: Services) -> Image:
+    """Have a withheld image processed again; nothing withholds this version of it any more.
+
+    ``version_id`` is what a reviewer has seen, or empty. Raises ImageNotFound, NotQuarantined, and
+    VersionReplaced where another one has been uploaded since.
+    """
+
+    def record(image: Image | None) -> Image | None:
+        if image is None or image.status is ImageStatus.DELETED:
+            raise ImageNotFound
+        if version_id and image.original.version_id != version_id:
+            raise VersionReplaced(
+                "Another version has been uploaded since: look at that one first."
+            )
+        _require_withheld(image)
+        if not image.status.is_final:
+            return None if image.released else replace(image, released=True)
+        return replace(
+            image,
+            status=ImageStatus.QUEUED,
+            released=True,
+            lease_until=None,
+            failure=None,
+            announced=False,
+        )
+
+    if not is_image_id(image_id):
+        raise ImageNotFound
+    image, _ = _update(image_id, record, services)
+    services.queue.send([Recheck(image.original.key)])
+    return image
+
+
 def delete(image_id: str, services: Services) -> Image:
     """Delete an original, and its image for all who ask; the event does the rest.
 
@@ -576,6 +669,18 @@ def find(image_id: str, services: Services) -> Image:
     if image is None or image.status is ImageStatus.DELETED:
         raise ImageNotFound
     return image
+
+
+def find_withheld(image_id: str, services: Services) -> Image:
+    """The image of that id, if it is withheld. Raises ImageNotFound, NotQuarantined."""
+    image = find(image_id, services)
+    _require_withheld(image)
+    return image
+
+
+def _require_withheld(image: Image) -> None:
+    if not image.is_withheld:
+        raise NotQuarantined("Nothing withholds this image: there is nothing to review.")
 
 
 def find_first(image_ids: Sequence[str], services: Services) -> Image:

@@ -8,6 +8,7 @@ from chalicelib.messages import Announcement
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
+    from mypy_boto3_sns.type_defs import MessageAttributeValueTypeDef
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,13 @@ class Topic:
                 }
             ),
             MessageAttributes={
-                name: {"DataType": "String", "StringValue": value}
-                for name, value in announcement.attributes.items()
+                name: _attribute(value) for name, value in announcement.attributes.items()
             },
         )
+
+
+def _attribute(value: str | list[str]) -> "MessageAttributeValueTypeDef":
+    """A filter of a subscription matches a list where it matches one member of it."""
+    if isinstance(value, list):
+        return {"DataType": "String.Array", "StringValue": json.dumps(value)}
+    return {"DataType": "String", "StringValue": value}

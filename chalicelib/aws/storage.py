@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import GetObjectRequestTypeDef, HeadObjectOutputTypeDef
 
+QUARANTINE_PREFIX = "quarantine"
+"""The folder of what is withheld, instead of the rendition's own."""
+
 MAX_SOURCE_KEY_BYTES = 1536
 """S3 takes 2 KB of user metadata in all; a longer quoted key is left out, the image id never."""
 
@@ -230,7 +233,8 @@ class Renditions:
     """The bucket of renditions. No function is triggered by it, so nothing can loop.
 
     A key is ``<prefix>/<image id>/<attempt>/<name>.<extension>``, never that of another attempt, so
-    that a worker that comes late neither overwrites nor deletes what is served.
+    that a worker that comes late neither overwrites nor deletes what is served. What is withheld
+    has a prefix of its own.
     """
 
     client: "S3Client"
@@ -241,11 +245,13 @@ class Renditions:
     ) -> Rendition:
         """Store a rendition of this attempt at the image. The source key is percent-encoded."""
         spec = rendered.spec
-        key = f"{spec.prefix}/{image.image_id}/{image.attempt}/{spec.name}.{extension}"
+        prefix = QUARANTINE_PREFIX if image.is_withheld else spec.prefix
+        key = f"{prefix}/{image.image_id}/{image.attempt}/{spec.name}.{extension}"
+        is_withheld = image.is_withheld
         facts = {
             "image-id": image.image_id,
             "processed-at": image.processed_at or "",
-            "status": str(ImageStatus.COMPLETED),
+            "status": str(ImageStatus.QUARANTINED if is_withheld else ImageStatus.COMPLETED),
             "pipeline-version": image.pipeline_version or "",
         }
         source_key = quote(image.original.key)
