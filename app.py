@@ -21,7 +21,7 @@ from chalicelib.messages import object_events, work_messages
 from chalicelib.model import Image
 from chalicelib.sweep import enqueue_strays
 from chalicelib.web import browsers, operations, views
-from chalicelib.web.auth import guard, open_guard, require_caller
+from chalicelib.web.auth import guard, open_guard, require_caller, require_reviewer
 from chalicelib.web.page import docs_page, front_page, static_file
 from chalicelib.web.problems import answers
 from chalicelib.web.requests import (
@@ -173,6 +173,22 @@ def delete_image(image_id: str) -> Response:
 @answers(operations.REPROCESS_IMAGE)
 def reprocess_image(image_id: str) -> Response:
     return views.accepted(pipeline.reprocess(image_id, services()), base_of(request()))
+
+
+@app.route("/images/{image_id}/review", methods=["GET"], **callers)
+@answers(operations.REVIEW_IMAGE)
+def review_image(image_id: str) -> Any:
+    require_reviewer(request(), settings())
+    image = pipeline.find_withheld(image_id, services())
+    return views.withheld_view(image, base_of(request()), services().renditions.url)
+
+
+@app.route("/images/{image_id}/release", methods=["POST"], **callers)
+@answers(operations.RELEASE_IMAGE)
+def release_image(image_id: str) -> Response:
+    require_reviewer(request(), settings())
+    version_id = query_values(request(), operations.RELEASE_IMAGE)["version_id"] or ""
+    return views.accepted(pipeline.release(image_id, version_id, services()), base_of(request()))
 
 
 @app.route("/images/{image_id}/status", methods=["GET"], **callers)

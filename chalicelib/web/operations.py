@@ -5,7 +5,7 @@ endpoint is an Operation here, a type in ``chalicelib.web.schema`` if it answers
 a route in ``app.py``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -29,7 +29,7 @@ from chalicelib.errors import (
     UnsupportedMediaType,
     VersionReplaced,
 )
-from chalicelib.model import ImageStatus
+from chalicelib.model import ImageStatus, words_of
 from chalicelib.web.names import file_name
 from chalicelib.web.parameters import (
     MAX_URL_LENGTH,
@@ -47,6 +47,7 @@ from chalicelib.web.parameters import (
 MAX_PAGE = 100
 DEFAULT_PAGE = 50
 MAX_LABELS = 10
+MAX_WORDS = 10
 MAX_LABEL = 256
 """Characters. Rekognition's labels are far shorter; DynamoDB refuses a key of more than 2 KB."""
 
@@ -76,6 +77,15 @@ def given_name(value: object) -> str:
     name = text(1, MAX_GIVEN_NAME)(value)
     file_name(name)
     return name
+
+
+def searched_words(values: Sequence[object]) -> tuple[str, ...]:
+    """The words of several texts, each of which has some."""
+    texts = several(text(1, MAX_LABEL), MAX_WORDS)(values)
+    words = words_of(" ".join(texts))
+    if not all(map(words_of, texts)) or len(words) > MAX_WORDS:
+        raise ValueError(f"is 1 to {MAX_WORDS} words of letters or digits in all")
+    return words
 
 
 def name_or_none(value: object) -> str:
@@ -169,11 +179,11 @@ TEXT = Parameter(
     name="text",
     about="Only images in which these words are written, in whatever case and order; repeat it "
     "for more.",
-    parse=several(text(1, MAX_LABEL), MAX_LABELS),
+    parse=searched_words,
     schema={
         "type": "array",
-        "items": {"type": "string", "minLength": 1, "maxLength": MAX_LABEL},
-        "maxItems": MAX_LABELS,
+        "items": {"type": "string", "minLength": 1, "maxLength": MAX_LABEL, "pattern": r"\w"},
+        "maxItems": MAX_WORDS,
     },
     default=(),
     repeats=True,

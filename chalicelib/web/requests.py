@@ -351,6 +351,7 @@ def browse_query(request: Request) -> Query:
         cursor=values["cursor"] or None,
         status=ImageStatus(status) if status else None,
         labels=values["label"],
+        words=values["text"],
         min_confidence=values["min_confidence"],
         since=values["from"],
         until=values["to"],

@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 from chalice.app import Request, Response
 
-from chalicelib.errors import RenditionNotFound
-from chalicelib.messages import image_details
+from chalicelib.errors import ImageQuarantined, RenditionNotFound
+from chalicelib.messages import image_details, rendition_details
 from chalicelib.model import (
     DirectUpload,
     Image,
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 LINK_EXPIRES_S = 3600
 """How long a link to a rendition works, at most: no longer than the role's credentials."""
 
+REVIEW_LASTS_S = 300
+"""How long a link to a rendition that is withheld works, at most."""
+
 REDIRECT_LASTS_S = 60
 """How long a browser may go by a redirect: processing an image anew moves its renditions."""
 
@@ -39,12 +42,21 @@ def image_view(image: Image, base: str, link: LinkMaker) -> dict[str, Any]:
 
     ``base`` is what stands before the app's own paths, as in ``/api``.
     """
-    details = image_details(image)
-    details["renditions"] = [
-        shown | {"url": link(rendition, LINK_EXPIRES_S)}
-        for shown, rendition in zip(details["renditions"], image.renditions, strict=True)
+    shown = [] if image.is_withheld else _linked(image, link, LINK_EXPIRES_S)
+    links = links_of(image.image_id, base)
+    return image_details(image) | {"renditions": shown, "links": links}
+
+
+def withheld_view(image: Image, base: str, link: LinkMaker) -> dict[str, Any]:
+    """A withheld image (``schema.WithheldImage``) as a reviewer sees it, with its renditions."""
+    return image_view(image, base, link) | {"renditions": _linked(image, link, REVIEW_LASTS_S)}
+
+
+def _linked(image: Image, link: LinkMaker, expires_s: int) -> list[dict[str, Any]]:
+    return [
+        details | {"url": link(rendition, expires_s)}
+        for details, rendition in zip(rendition_details(image), image.renditions, strict=True)
     ]
-    return details | {"links": links_of(image.image_id, base)}
 
 
 def versions_view(versions: Iterable[Version]) -> "list[schema.Version]":
@@ -138,7 +150,11 @@ def offer_view(key: str, offer: DirectUpload, max_bytes: int, base: str) -> "sch
 
 
 def rendition_redirect(image: Image, name: str, link: LinkMaker) -> Response:
-    """302 to where the rendition is for now. Raises RenditionNotFound."""
+    """302 to where the rendition is for now. Raises ImageQuarantined, RenditionNotFound."""
+    if image.is_withheld:
+        raise ImageQuarantined(
+            f"The image is withheld ({', '.join(image.withheld_for)}) until a reviewer releases it."
+        )
     for rendition in image.renditions:
         if rendition.name == name:
             return Response(
