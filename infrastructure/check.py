@@ -65,9 +65,9 @@ class Kind(StrEnum):
     NOBODYS = "renditions that no record names"
     GONE = "records whose original is gone"
     INCOMPLETE = "records whose renditions are not there"
-    UNLISTED = "labels and hashes without their entry"
+    UNLISTED = "labels, words and hashes without their entry"
     MISTOTALLED = "totals that are not those of the records"
-    OBSOLETE = "entries without their label or hash"
+    OBSOLETE = "entries without their label, word or hash"
     MISCOUNTED = "counts that are not those of the entries"
     UNRECORDED = "originals without a record of theirs"
     STUCK = "records that nobody is at"
@@ -161,7 +161,7 @@ class Check:
         self._names: dict[str, str] = {}  # of all labels there are, by their keys
         self._counts: dict[str, int] = {}  # how many images have each of them
         self._sums: Counter[str] = Counter()  # what the records add up to, as they are read
-        self._bands: set[str] = set()  # the partitions of hashes that records are in
+        self._found_in: set[str] = set()  # the partitions of words and hashes that records are in
         self._drift: Counter[str] = Counter()  # of a label: entries too few, where not mended
         self._lock = Lock()
 
@@ -244,7 +244,7 @@ class Check:
     def _look_at_entries_of(self, image: Image) -> None:
         keys = entries_of(image).keys()
         with self._lock:
-            self._bands |= {partition for partition, _ in keys if _label_of(partition) is None}
+            self._found_in |= {each for each, _ in keys if each.startswith(("WORD#", "PHASH#"))}
         now, stored = self._table.snapshot(image.image_id, keys)
         if now is None or now.revision != image.revision:
             return
@@ -276,17 +276,18 @@ class Check:
             self._found(Kind.MISTOTALLED, ", ".join(wrong), add)
 
     def look_at_entries(self) -> None:
-        """The entries of every label that a record or a count names, and of their like in looks.
+        """The entries of every label that a record or a count names, of their words and looks.
 
-        Where no record is, an entry of a hash is not looked for: nobody finds anything by it.
+        Where no record is, an entry of a word or a hash is not looked for: nobody finds anything
+        by it. An image that is no longer the first with its bytes is passed over by who asks.
         """
         counts = by_label(self._table.counters()[0])
         self._names = {label: next(iter(names)) for label, names in counts.items()} | self._names
         self._counts = {label: sum(names.values()) for label, names in counts.items()}
         for labels in batches(self._names, READ_BATCH):
             self._side_by_side(self._look_at_label, labels)
-        for bands in batches(sorted(self._bands), READ_BATCH):
-            self._side_by_side(self._look_at_partition, bands)
+        for partitions in batches(sorted(self._found_in), READ_BATCH):
+            self._side_by_side(self._look_at_partition, partitions)
 
     def _look_at_label(self, label: str) -> None:
         partitions = [label_partition(label, shard) for shard in range(SHARDS)]
@@ -414,11 +415,14 @@ def _totals(counted: Mapping[str, int]) -> dict[str, int]:
 
 
 def _label_of(partition: str) -> str | None:
-    """The label whose entries these are; None where they are of hashes."""
+    """The label whose entries these are; None where they are of something else."""
     kind, _, rest = partition.partition("#")
     return rest.rpartition("#")[0] if kind == "LABEL" else None
 
 
 def _name_of(key: Key) -> str:
     """What an entry is of, for people."""
-    return _label_of(key[0]) or f"hash {key[1].partition('#')[0]}"
+    kind, _, rest = key[0].partition("#")
+    if kind == "PHASH":
+        return f"hash {key[1].partition('#')[0]}"
+    return f"SHA-256 {rest}" if kind == "SHA256" else rest.rpartition("#")[0]
