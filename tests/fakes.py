@@ -44,6 +44,7 @@ from chalicelib.model import (
     Totals,
     digest,
     image_id_of,
+    words_of,
 )
 from chalicelib.services import Patience, Recipe, Step
 from tests.pictures import photo, saved
@@ -255,7 +256,8 @@ class FakeRenditions(Scripted):
         assert image.processed_at
         assert image.pipeline_version
         spec = rendered.spec
-        key = f"{spec.prefix}/{image.image_id}/{image.attempt}/{spec.name}.{extension}"
+        prefix = "quarantine" if image.is_withheld else spec.prefix
+        key = f"{prefix}/{image.image_id}/{image.attempt}/{spec.name}.{extension}"
         with self._lock:
             self.stored[key] = rendered.body
         size = (rendered.width, rendered.height, len(rendered.body))
@@ -333,6 +335,7 @@ class FakeCatalog(Scripted):
         self.records: dict[str, Image] = {}
         self.bookmarks: dict[str, str] = {}
         self.claims: dict[str, tuple[str, str | None]] = {}
+        self.firsts: dict[str, str] = {}
 
     def get(self, image_id: str) -> Image | None:
         self._step("get")
@@ -376,7 +379,8 @@ class FakeCatalog(Scripted):
             sure = {
                 each.name.casefold() for each in labels if each.confidence >= query.min_confidence
             }
-            return is_there and is_then and wanted <= sure
+            written = {word for line in image.recognition.text for word in words_of(line.text)}
+            return is_there and is_then and wanted <= sure and {*query.words} <= written
 
         return self._page(query.limit, query.cursor, is_shown)
 
@@ -404,13 +408,25 @@ class FakeCatalog(Scripted):
         )
 
     def similar(self, phash: str, max_distance: int, limit: int) -> list[tuple[Image, int]]:
+        self._step("similar")
         found = [
             (image, (int(image.fingerprint.phash, 16) ^ int(phash, 16)).bit_count())
             for image in self.records.values()
-            if image.fingerprint and image.status is ImageStatus.COMPLETED
+            if image.fingerprint and image.status.is_processed
         ]
         near = [each for each in found if each[1] <= max_distance]
         return sorted(near, key=lambda each: (each[1], each[0].image_id))[:limit]
+
+    def first_of(self, sha256: str, image_id: str) -> Image | None:
+        self._step("first_of")
+        with self._lock:
+            first = self.records.get(self.firsts.get(sha256, image_id))
+            if first is not None and first.image_id != image_id:
+                known = first.fingerprint.sha256 if first.fingerprint else ""
+                if known == sha256 or (not known and not first.status.is_final):
+                    return first
+            self.firsts[sha256] = image_id
+            return None
 
     def claim(self, request: str, fingerprint: str) -> str | None:
         self._step("claim")

@@ -541,6 +541,8 @@ def test_every_kind_of_call_is_broken_below() -> None:
     assert {f"{fake}.{call}" for _, fake, call, _ in EVERY_CALL} == {
         "catalog.get",
         "catalog.save",
+        "catalog.first_of",
+        "catalog.similar",
         "uploads.get",
         "renditions.put",
         "renditions.tidy",
