@@ -59,12 +59,7 @@ class Services:
 
     @cached_property
     def recognizer(self) -> Recognizer:
-        return Recognizer(
-            self._client("rekognition"),
-            max_labels=self.settings.max_labels,
-            min_confidence=self.settings.min_confidence,
-            image_properties=self.settings.image_properties,
-        )
+        return Recognizer(self._client("rekognition"), self.settings.recognition)
 
     @cached_property
     def topic(self) -> Topic:
@@ -72,9 +67,7 @@ class Services:
 
     @cached_property
     def telemetry(self) -> Telemetry:
-        return Telemetry(
-            self.settings.stage, os.environ, image_properties=self.settings.image_properties
-        )
+        return Telemetry(self.settings.stage, os.environ, self.settings.features)
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -84,6 +77,9 @@ class Services:
             limits=self.settings.limits,
             background=self.settings.background,
             keep_gps=self.settings.keep_gps,
+            quarantine=self.settings.quarantine,
+            duplicate_distance=self.settings.duplicate_distance,
+            reuse_recognition=self.settings.reuse_recognition,
         )
 
     @cached_property

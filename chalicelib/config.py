@@ -1,16 +1,20 @@
 """Settings: everything that may differ between stages, read once from the environment."""
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
 from ipaddress import ip_network
 from typing import Any
 
 from chalicelib.errors import SettingsError
 from chalicelib.model import (
+    ANY_LABEL,
     PIPELINE_VERSION,
+    Feature,
+    FeatureSpec,
     Limits,
     OutputFormat,
+    QuarantineRule,
     RenditionSpec,
     ResizeMode,
     digest,
@@ -28,6 +32,37 @@ DEFAULT_RENDITIONS = (
     "large 1280x1280 fit, "
     "optimized 2048x2048 fit prefix=processed"
 )
+
+DEFAULT_RECOGNITION = "labels 20 70%"
+
+FEATURES = {
+    Feature.LABELS: FeatureSpec(Feature.LABELS, 20, 70.0),
+    Feature.PROPERTIES: FeatureSpec(Feature.PROPERTIES),
+    Feature.MODERATION: FeatureSpec(Feature.MODERATION, 20, 50.0),
+    Feature.FACES: FeatureSpec(Feature.FACES, 20, 80.0),
+    Feature.TEXT: FeatureSpec(Feature.TEXT, 50, 80.0),
+    Feature.CELEBRITIES: FeatureSpec(Feature.CELEBRITIES, 20, 80.0),
+}
+"""What a feature is that stands alone."""
+
+MAX_COUNTS = {
+    # A transaction of DynamoDB takes 100 items: see WRITES in chalicelib/aws/catalog.py.
+    Feature.LABELS: 90,
+    Feature.MODERATION: 100,
+    Feature.FACES: 100,
+    Feature.TEXT: 100,
+    Feature.CELEBRITIES: 64,
+}
+"""The most that can be kept: Rekognition finds no more faces, words and celebrities anyway."""
+
+FACE_ATTRIBUTES = (
+    *("ALL", "AGE_RANGE", "BEARD", "EMOTIONS", "EYEGLASSES", "EYES_OPEN", "EYE_DIRECTION"),
+    *("FACE_OCCLUDED", "GENDER", "MOUTH_OPEN", "MUSTACHE", "SMILE", "SUNGLASSES"),
+)
+"""What Rekognition can be asked about faces, beside where they are."""
+
+REPLACED = ("MAX_LABELS", "MIN_CONFIDENCE", "IMAGE_PROPERTIES")
+"""Variables that were once what RECOGNITION is now."""
 
 
 def parse_renditions(text: str) -> tuple[RenditionSpec, ...]:
@@ -70,6 +105,89 @@ def _rendition_option(word: str) -> tuple[str, Any]:
     raise ValueError(f"{word!r} is no mode, format, quality (q80) or prefix=folder")
 
 
+def parse_recognition(text: str) -> tuple[FeatureSpec, ...]:
+    """Features from ``name [most] [confidence%] [attribute …], …``, in any case; empty is none.
+
+    The words behind the name may stand in any order. Raises ValueError naming the word it cannot
+    read.
+    """
+    specs = tuple(_parse_feature(part) for part in text.split(",") if part.strip())
+    for spec in specs:
+        if [each.feature for each in specs].count(spec.feature) > 1:
+            raise ValueError(f"has {spec.feature} twice: {text!r}")
+    return specs
+
+
+def _parse_feature(text: str) -> FeatureSpec:
+    name, *words = text.lower().split()
+    if name not in list(Feature):
+        raise ValueError(f"{name!r} is none of {', '.join(Feature)}")
+    feature = Feature(name)
+    known = FACE_ATTRIBUTES if feature is Feature.FACES else ()
+    attributes = {word.upper() for word in words}.intersection(known)
+    options: dict[str, Any] = {}
+    for word in words:
+        if word.upper() not in attributes:
+            option, value = _feature_option(word, feature)
+            if option in options:
+                raise ValueError(f"{name!r} has two of {option}: {text!r}")
+            options[option] = value
+    # Sorted, so that what means the same makes the same recipe_version.
+    asked = ("ALL",) if "ALL" in attributes else tuple(sorted(attributes))
+    return replace(FEATURES[feature], **options, attributes=asked)
+
+
+def _feature_option(word: str, feature: Feature) -> tuple[str, Any]:
+    if feature is Feature.PROPERTIES:
+        raise ValueError(f"{word!r} is behind properties, which take no words")
+    most = MAX_COUNTS[feature]
+    if word.isdecimal() and 1 <= int(word) <= most:
+        return "max_count", int(word)
+    if (confidence := _confidence(word)) is not None:
+        return "min_confidence", confidence
+    attributes = f", nor one of {', '.join(FACE_ATTRIBUTES).lower()}"
+    raise ValueError(
+        f"{word!r} is no number of {feature} from 1 to {most} and no confidence from 0% to 100%"
+        f"{attributes if feature is Feature.FACES else ''}"
+    )
+
+
+def _confidence(word: str) -> float | None:
+    """What ``70%`` says; None where a word is no percentage."""
+    percent = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)%", word)
+    return float(percent[1]) if percent and float(percent[1]) <= 100 else None  # noqa: PLR2004
+
+
+def parse_quarantine(text: str) -> tuple[QuarantineRule, ...]:
+    """Rules from ``label confidence%, label never, any confidence%, …``; empty is none.
+
+    Labels are as Rekognition writes them, of several words perhaps. Raises ValueError naming the
+    rule it cannot read.
+    """
+    rules = tuple(_parse_rule(part) for part in text.split(",") if part.strip())
+    labels = [rule.label.casefold() for rule in rules]
+    for rule, label in zip(rules, labels, strict=True):
+        if labels.count(label) > 1:
+            raise ValueError(f"has two rules for {rule.label!r}: {text!r}")
+    if rules and all(rule.min_confidence is None for rule in rules):
+        raise ValueError(f"withholds nothing, without a rule such as 'any 80%': {text!r}")
+    return rules
+
+
+def _parse_rule(text: str) -> QuarantineRule:
+    *words, last = text.split()
+    confidence = _confidence(last)
+    is_legible = last.lower() == "never" or confidence is not None
+    is_one_rule = not any("%" in word or word.lower() == "never" for word in words)
+    if not (words and is_legible and is_one_rule):
+        raise ValueError(
+            "has rules as 'Violence 80%' (from 0% to 100%) or 'Alcohol never', with commas in "
+            f"between, not {text.strip()!r}"
+        )
+    label = " ".join(words)
+    return QuarantineRule(ANY_LABEL if label.lower() == ANY_LABEL else label, confidence)
+
+
 def parse_switch(text: str) -> bool:
     """``true`` or ``false``, in any case."""
     switches = {"true": True, "false": False}
@@ -107,13 +225,6 @@ def count_within(least: int, most: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
-
-
-def parse_percent(text: str) -> float:
-    """A number from 0 to 100."""
-    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) or float(text) > 100:  # noqa: PLR2004
-        raise ValueError(f"is a number from 0 to 100, not {text!r}")
-    return float(text)
 
 
 def parse_color(text: str) -> str:
@@ -175,19 +286,27 @@ class Settings:
         parse_count, "Most pixels of an original, all frames together.", "100000000"
     )
     max_side: int = _setting(parse_count, "Longest side of an original, in pixels.", "20000")
-    max_labels: int = _setting(
-        # A transaction of DynamoDB takes 100 items: see WRITES in chalicelib/aws/catalog.py.
-        count_within(1, 94),
-        "Most labels asked of Rekognition per image, up to 94.",
-        "20",
+    recognition: tuple[FeatureSpec, ...] = _setting(
+        parse_recognition,
+        "What Rekognition is asked about each image; see [Recognition](#recognition). Empty: "
+        "nothing.",
+        DEFAULT_RECOGNITION,
     )
-    min_confidence: float = _setting(
-        parse_percent, "Least confidence of a label, in percent.", "70"
+    quarantine: tuple[QuarantineRule, ...] = _setting(
+        parse_quarantine,
+        "Which moderation labels withhold an image until a reviewer has released it; see "
+        "[Quarantine](#quarantine). Empty: none.",
+        "",
     )
-    image_properties: bool = _setting(
+    duplicate_distance: int = _setting(
+        count_within(0, 7),
+        "Bits, up to 7 of 64, by which the perceptual hashes of near duplicates differ at most.",
+        "3",
+    )
+    reuse_recognition: bool = _setting(
         parse_switch,
-        "Whether Rekognition also tells colours, brightness, sharpness and contrast "
-        "(billed on top).",
+        "Whether an image with the same bytes as another takes over what Rekognition said of "
+        "that one, and is not paid for again.",
         "false",
     )
     batch_size: int = _setting(
@@ -240,6 +359,11 @@ class Settings:
         return Limits(max_bytes=self.max_bytes, max_pixels=self.max_pixels, max_side=self.max_side)
 
     @property
+    def features(self) -> tuple[Feature, ...]:
+        """What Rekognition is asked about, and is paid for."""
+        return tuple(spec.feature for spec in self.recognition)
+
+    @property
     def recipe_version(self) -> str:
         """Changes when the same original would give another result.
 
@@ -247,7 +371,8 @@ class Settings:
         """
         shaping = (
             *(self.renditions, self.background, self.keep_gps),
-            *(self.max_labels, self.min_confidence, self.image_properties),
+            *(sorted(map(repr, self.recognition)), sorted(map(repr, self.quarantine))),
+            self.duplicate_distance,
         )
         return f"{PIPELINE_VERSION}-{digest(repr(shaping))[:6]}"
 
@@ -274,13 +399,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
             values[setting.name] = setting.metadata["parse"](text)
         except ValueError as error:
             unreadable.append(f"{variable} {error}")
-    if values.get("api_auth") == "cognito" and not (
-        values["user_pool_arn"] and values["user_pool_client_id"]
-    ):
-        unreadable.append(
-            "API_AUTH is cognito, but USER_POOL_ARN or USER_POOL_CLIENT_ID is not set: "
-            "`python -m infrastructure deploy` makes the pool and sets them"
-        )
+    unreadable += [*_contradictions(values), *_replaced(environ)]
     problems = [f"missing: {', '.join(missing)}"] if missing else []
     if problems := problems + unreadable:
         raise SettingsError(
@@ -288,3 +407,43 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
             ".chalice/config.json sets these variables; `make run` sets them on a laptop."
         )
     return Settings(**values)
+
+
+def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
+    """What cannot be had together, of the settings that could be read."""
+    if values.get("api_auth") == "cognito" and not (
+        values["user_pool_arn"] and values["user_pool_client_id"]
+    ):
+        yield (
+            "API_AUTH is cognito, but USER_POOL_ARN or USER_POOL_CLIENT_ID is not set: "
+            "`python -m infrastructure deploy` makes the pool and sets them"
+        )
+    if "recognition" not in values or not values.get("quarantine"):
+        return
+    moderation = [each for each in values["recognition"] if each.feature is Feature.MODERATION]
+    if not moderation:
+        yield (
+            "QUARANTINE has rules, but RECOGNITION asks for no moderation labels: add "
+            "'moderation' to it, or leave QUARANTINE empty"
+        )
+        return
+    least = moderation[0].min_confidence
+    for rule in values["quarantine"]:
+        if rule.min_confidence is not None and rule.min_confidence < least:
+            yield (
+                f"QUARANTINE has {rule.label!r} from {rule.min_confidence:g} % on, but RECOGNITION "
+                f"asks for moderation labels of {least:g} % at least: raise the one, or lower the "
+                f"other ('moderation {rule.min_confidence:g}%')"
+            )
+
+
+def _replaced(environ: Mapping[str, str]) -> Iterator[str]:
+    """Variables of former versions: whoever sets one relies on it."""
+    if found := [variable for variable in REPLACED if variable in environ]:
+        most, least = environ.get("MAX_LABELS", "20"), environ.get("MIN_CONFIDENCE", "70")
+        is_more = environ.get("IMAGE_PROPERTIES", "").lower() == "true"
+        recognition = f"labels {most} {least}%{', properties' if is_more else ''}"
+        yield (
+            f"{', '.join(found)} {'is' if len(found) == 1 else 'are'} no more: "
+            f"set RECOGNITION instead, to {recognition!r}"
+        )

@@ -21,7 +21,7 @@ from typing import Any
 
 from chalicelib.errors import PipelineError, Throttled
 from chalicelib.logs import FACTS, json_line, trace_fields
-from chalicelib.model import Image, ImageStatus, Original
+from chalicelib.model import Feature, Image, ImageStatus, Original
 from chalicelib.prices import cost_usd
 from chalicelib.services import Step
 
@@ -35,6 +35,7 @@ MAX_CAUSE = 500
 
 COUNTS = {
     ImageStatus.COMPLETED: "ImagesCompleted",
+    ImageStatus.QUARANTINED: "ImagesQuarantined",
     ImageStatus.FAILED: "ImagesFailed",
     ImageStatus.DELETED: "ImagesDeleted",
 }
@@ -85,10 +86,10 @@ class Journey:
 class Telemetry:
     """Where journeys are told. Whatever goes wrong with telling, processing goes on."""
 
-    def __init__(self, stage: str, environ: Mapping[str, str], *, image_properties: bool) -> None:
+    def __init__(self, stage: str, environ: Mapping[str, str], features: Sequence[Feature]) -> None:
         self._stage = stage
         self._environ = environ
-        self._image_properties = image_properties
+        self._features = features
 
     @contextmanager
     def journey(self, original: Original) -> Iterator[Journey]:
@@ -101,7 +102,7 @@ class Telemetry:
         finally:
             # A metric that is lost is no reason to fail an image that is not; neither is a trace.
             with suppress(Exception):
-                metrics = journey_metrics(journey, image_properties=self._image_properties)
+                metrics = journey_metrics(journey, self._features)
                 self._write(journey.image or original, metrics)
             with suppress(Exception):
                 self._send(journey, trace)
@@ -129,7 +130,7 @@ class Telemetry:
 # ── metrics ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def journey_metrics(journey: Journey, *, image_properties: bool) -> dict[str, float]:
+def journey_metrics(journey: Journey, features: Sequence[Feature]) -> dict[str, float]:
     """What an attempt cost and, where it concluded the image, what came of it and how long it took.
 
     An attempt that did not conclude, or whose result was refused, has only cost something.
@@ -137,7 +138,7 @@ def journey_metrics(journey: Journey, *, image_properties: bool) -> dict[str, fl
     done = {span.name: span for span in journey.spans if not span.trouble}
     metrics: dict[str, float] = {}
     if any(span.name == "fetch" for span in journey.spans):
-        cost = cost_usd(1, image_properties=image_properties, recognized="recognise" in done)
+        cost = cost_usd(1, features, recognized="recognise" in done)
         metrics["EstimatedCost"] = round(cost, 6)
     if journey.image is not None:
         metrics |= conclusion_metrics(journey.image)
@@ -147,7 +148,10 @@ def journey_metrics(journey: Journey, *, image_properties: bool) -> dict[str, fl
 
 
 def conclusion_metrics(image: Image) -> dict[str, float]:
-    """An image in a final status, counted once."""
+    """An image in a final status, counted once.
+
+    One that is withheld saves nothing yet: nobody is given the copy.
+    """
     metrics: dict[str, float] = {COUNTS[image.status]: 1}
     if image.status is ImageStatus.COMPLETED:
         metrics["BytesSaved"] = bytes_saved(image)

@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     services = services_of(options.stage)
     counts = Counter(group for _, group in classified(options.prefix, services))
     taken = sum(counts[group] for group in Group if group.is_taken)
-    cost = cost_usd(taken, image_properties=services.settings.image_properties)
+    cost = cost_usd(taken, services.settings.features)
     print(f"Pipeline version {services.recipe.version}, keys under {options.prefix}\n")
     for group in Group:
         print(f"{counts[group]:>9,}  {group}")

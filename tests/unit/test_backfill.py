@@ -11,7 +11,7 @@ import pytest
 
 from chalicelib.config import read_settings
 from chalicelib.messages import Recheck
-from chalicelib.model import RETRIES_EXHAUSTED, Failure, Image, ImageStatus, Original
+from chalicelib.model import RETRIES_EXHAUSTED, Failure, Feature, Image, ImageStatus, Original
 from chalicelib.sweep import enqueue_strays
 from infrastructure import backfill
 from infrastructure.backfill import Group, cost_usd, enqueued, group_of, paced
@@ -117,13 +117,15 @@ def test_object_without_record_of_it_is_taken(services: FakeServices) -> None:
 
 
 def test_cost_is_what_the_readme_says() -> None:
-    """The prices in README.md, and Rekognition twice where properties are asked for, too."""
+    """The prices in README.md, and each other feature of Rekognition on top."""
     costs = (PROJECT / "README.md").read_text().partition("## Costs")[2].partition("\n## ")[0]
     prices = [float(price) for price in re.findall(r"\| ([0-9.]+) \|$", costs, re.MULTILINE)]
 
-    assert cost_usd(1000, image_properties=False) == pytest.approx(sum(prices))
-    assert cost_usd(1000, image_properties=True) == pytest.approx(sum(prices) + 0.75)
-    assert cost_usd(0, image_properties=True) == 0
+    assert cost_usd(1000, [Feature.LABELS]) == pytest.approx(sum(prices))
+    assert cost_usd(1000, Feature) == pytest.approx(sum(prices) + 4.75)
+    assert cost_usd(1000, Feature, recognized=False) == pytest.approx(sum(prices) - 1)
+    assert cost_usd(1000, []) == cost_usd(1000, Feature, recognized=False)
+    assert cost_usd(0, Feature) == 0
 
 
 # ── the command ──────────────────────────────────────────────────────────────────────────────────
@@ -151,6 +153,20 @@ def test_dry_run_counts_and_touches_nothing(
     assert said[-1] == "3 to process, for about 0.00 USD at list prices of us-east-1."
     assert services.catalog.records == before
     assert services.queue.sent == []
+
+
+def test_cost_is_that_of_the_stage(
+    services: FakeServices, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the features that it asks Rekognition for, with all that is to be processed."""
+    for number in range(1000):
+        uploaded(services, f"{number}.jpg")
+    environ = ENVIRON | {"RECOGNITION": "labels, properties, faces all, text"}
+    services.settings = read_settings(environ)  # type: ignore[attr-defined]
+
+    assert ran("--dry-run") == 0
+
+    assert "1,000 to process, for about 3.81 USD" in capsys.readouterr().out
 
 
 def test_what_is_not_current_is_enqueued(services: FakeServices) -> None:

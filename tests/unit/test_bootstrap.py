@@ -10,10 +10,20 @@ import boto3
 import pytest
 
 from chalicelib import bootstrap
+from chalicelib.aws.recognition import OPERATIONS
 from chalicelib.bootstrap import Services
 from chalicelib.config import read_settings
-from chalicelib.model import Limits, Original, OutputFormat, Rendition
+from chalicelib.model import (
+    ANY_LABEL,
+    Limits,
+    Original,
+    OutputFormat,
+    QuarantineRule,
+    Rendition,
+)
 from chalicelib.services import Patience, Recipe
+from chalicelib.worker import TIME_TO_HAND_BACK, TIME_TO_START
+from infrastructure.stage import PROJECT
 
 SETTINGS = read_settings(
     {
@@ -27,9 +37,10 @@ SETTINGS = read_settings(
         "IMAGES_IN_FLIGHT": "3",
         "RETRY_DELAY_S": "7",
         "RENDITIONS": "small 64x64 prefix=web",
-        "MAX_LABELS": "7",
-        "MIN_CONFIDENCE": "55",
-        "IMAGE_PROPERTIES": "true",
+        "RECOGNITION": "labels 7 55%, properties, moderation",
+        "QUARANTINE": "any 80%",
+        "DUPLICATE_DISTANCE": "5",
+        "REUSE_RECOGNITION": "true",
         "MAX_BYTES": "1000",
         "KEEP_GPS": "true",
         "BACKGROUND": "#000000",
@@ -49,18 +60,16 @@ def test_settings_reach_the_services(services: Services) -> None:
     assert services.catalog.table == "images"
     assert services.queue.url == "https://sqs.example/123456789012/work"
     assert services.topic.arn == "arn:aws:sns:us-east-1:123456789012:images"
-    recognizer = services.recognizer
-    assert (recognizer.max_labels, recognizer.min_confidence, recognizer.image_properties) == (
-        7,
-        55.0,
-        True,
-    )
+    assert services.recognizer.features == SETTINGS.recognition
     assert services.recipe == Recipe(
         SETTINGS.recipe_version,
         SETTINGS.renditions,
         Limits(max_bytes=1000),
         background="#000000",
         keep_gps=True,
+        quarantine=(QuarantineRule(ANY_LABEL, 80),),
+        duplicate_distance=5,
+        reuse_recognition=True,
     )
     assert services.patience == Patience(in_flight=3, max_receives=4, retry_delay_s=7)
     assert services.clock().tzinfo is not None
@@ -69,7 +78,7 @@ def test_settings_reach_the_services(services: Services) -> None:
 def test_metrics_are_told_of_this_stage(
     services: Services, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the price of a stage that asks for image properties, too."""
+    """With the price of all that the stage asks Rekognition for."""
     original = Original("uploads/a.jpg", "v", "etag", 1, "0", "2026-01-31T09:15:00.000Z")
 
     with services.telemetry.journey(original) as journey:
@@ -78,7 +87,7 @@ def test_metrics_are_told_of_this_stage(
                 pass
 
     line = json.loads(capsys.readouterr().out)
-    assert (line["Stage"], line["EstimatedCost"]) == ("dev", 0.001814)
+    assert (line["Stage"], line["EstimatedCost"]) == ("dev", 0.002814)
 
 
 def test_nothing_is_made_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,6 +147,27 @@ def test_a_hanging_call_is_an_error_within_the_function_s_time(services: Service
     assert config.read_timeout < 30
     assert config.retries["mode"] == "standard"
     assert services.recognizer.client.meta.config.retries["mode"] == "adaptive"
+
+
+def test_rekognition_that_hangs_leaves_time_for_the_rest(services: Services) -> None:
+    """Of all the attempts at a call and the pauses in between, in one run of process_images.
+
+    Pauses of botocore's standard and adaptive modes double, and are 1 and 2 seconds at most. The
+    calls of one image run side by side, so that it does not matter how many there are.
+    """
+    config = services.recognizer.client.meta.config
+    attempts = config.retries["total_max_attempts"]
+    pauses_s = sum(2**attempt for attempt in range(attempts - 1))
+    longest_s = attempts * (config.connect_timeout + config.read_timeout) + pauses_s
+    functions = json.loads((PROJECT / ".chalice" / "config.json").read_text())["lambda_functions"]
+
+    rest_s = (TIME_TO_START + TIME_TO_HAND_BACK).total_seconds()
+    assert longest_s + rest_s < functions["process_images"]["lambda_timeout"]
+
+
+def test_every_call_of_a_batch_has_a_connection(services: Services) -> None:
+    """Ten images are shown to Rekognition at once, in five operations each."""
+    assert services.recognizer.client.meta.config.max_pool_connections >= 10 * len(OPERATIONS)
 
 
 def test_process_has_one_of_each(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,31 @@
 from dataclasses import fields
 
 import pytest
+from botocore.session import get_session
 
-from chalicelib.config import DEFAULT_RENDITIONS, Settings, parse_renditions, read_settings
+from chalicelib.config import (
+    DEFAULT_RENDITIONS,
+    FACE_ATTRIBUTES,
+    FEATURES,
+    MAX_COUNTS,
+    Settings,
+    parse_quarantine,
+    parse_recognition,
+    parse_renditions,
+    read_settings,
+)
 from chalicelib.errors import SettingsError
-from chalicelib.model import PIPELINE_VERSION, Limits, OutputFormat, RenditionSpec, ResizeMode
+from chalicelib.model import (
+    ANY_LABEL,
+    PIPELINE_VERSION,
+    Feature,
+    FeatureSpec,
+    Limits,
+    OutputFormat,
+    QuarantineRule,
+    RenditionSpec,
+    ResizeMode,
+)
 
 STAGE = {
     "STAGE": "dev",
@@ -31,11 +52,10 @@ def test_stage_needs_its_resources_and_nothing_else() -> None:
     assert settings.work_queue_name == "image-work"
     assert settings.limits == Limits(52_428_800, 100_000_000, 20_000)
     assert settings.renditions == parse_renditions(DEFAULT_RENDITIONS)
-    assert (settings.max_labels, settings.min_confidence, settings.image_properties) == (
-        20,
-        70.0,
-        False,
-    )
+    assert settings.recognition == (FeatureSpec(Feature.LABELS, 20, 70),)
+    assert settings.features == (Feature.LABELS,)
+    assert (settings.quarantine, settings.duplicate_distance) == ((), 3)
+    assert settings.reuse_recognition is False
     assert (settings.batch_size, settings.maximum_concurrency, settings.images_in_flight) == (
         10,
         10,
@@ -88,13 +108,13 @@ def test_everything_wrong_is_named_at_once() -> None:
         ("MAX_BYTES", "1", 1),
         ("MAX_PIXELS", "400000000", 400_000_000),
         ("MAX_SIDE", "30000", 30_000),
-        ("MAX_LABELS", "94", 94),
         ("MAX_RECEIVE_COUNT", "1", 1),
         ("RETRY_DELAY_S", "0", 0),
         ("RETRY_DELAY_S", "900", 900),
-        ("MIN_CONFIDENCE", "0", 0.0),
-        ("MIN_CONFIDENCE", "99.5", 99.5),
-        ("IMAGE_PROPERTIES", "True", True),
+        ("RECOGNITION", "", ()),
+        ("DUPLICATE_DISTANCE", "0", 0),
+        ("DUPLICATE_DISTANCE", "7", 7),
+        ("REUSE_RECOGNITION", "True", True),
         ("KEEP_GPS", "FALSE", False),
         ("BACKGROUND", "#A0b1C2", "#A0b1C2"),
         ("BATCH_SIZE", "10", 10),
@@ -132,16 +152,14 @@ def test_variable_is_read(variable: str, text: str, value: object) -> None:
         ("MAX_BYTES", "1.5"),
         ("MAX_BYTES", "50 MB"),
         ("MAX_BYTES", ""),
-        ("MAX_LABELS", "0"),
-        ("MAX_LABELS", "95"),  # a transaction of DynamoDB takes 100 items: see Settings
         ("MAX_RECEIVE_COUNT", "0"),
         ("RETRY_DELAY_S", "-1"),
         ("RETRY_DELAY_S", "901"),
-        ("MIN_CONFIDENCE", "-1"),
-        ("MIN_CONFIDENCE", "100.1"),
-        ("MIN_CONFIDENCE", "nan"),
-        ("MIN_CONFIDENCE", "high"),
-        ("IMAGE_PROPERTIES", "1"),
+        ("RECOGNITION", "lables"),
+        ("QUARANTINE", "Violence"),
+        ("DUPLICATE_DISTANCE", "-1"),
+        ("DUPLICATE_DISTANCE", "8"),
+        ("REUSE_RECOGNITION", "1"),
         ("BACKGROUND", "white"),
         ("BACKGROUND", "#fff"),
         ("BATCH_SIZE", "11"),  # SQS hands over 10 where no batching window is set
@@ -229,6 +247,220 @@ def test_rendition_that_cannot_be_read_says_where(text: str, trouble: str) -> No
         parse_renditions(text)
 
 
+# ── recognition ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        *((name, FEATURES[name]) for name in Feature),
+        ("labels 20 70%", FeatureSpec(Feature.LABELS, 20, 70)),
+        ("Labels 5", FeatureSpec(Feature.LABELS, 5, 70)),
+        ("labels 99.5%", FeatureSpec(Feature.LABELS, 20, 99.5)),
+        ("labels 0% 1", FeatureSpec(Feature.LABELS, 1, 0)),
+        ("moderation 100 100%", FeatureSpec(Feature.MODERATION, 100, 100)),
+        ("text 7", FeatureSpec(Feature.TEXT, 7, 80)),
+        ("celebrities 64", FeatureSpec(Feature.CELEBRITIES, 64, 80)),
+        ("faces smile", FeatureSpec(Feature.FACES, 20, 80, ("SMILE",))),
+        ("faces 90% Smile 5 BEARD", FeatureSpec(Feature.FACES, 5, 90, ("BEARD", "SMILE"))),
+        ("faces beard smile beard", FeatureSpec(Feature.FACES, 20, 80, ("BEARD", "SMILE"))),
+        ("faces all", FeatureSpec(Feature.FACES, 20, 80, ("ALL",))),
+        ("faces age_range all", FeatureSpec(Feature.FACES, 20, 80, ("ALL",))),
+    ],
+)
+def test_feature_is_a_name_and_how_much_of_it_in_any_order(text: str, spec: FeatureSpec) -> None:
+    """In any case; what is left out is as documented, and what means the same is the same."""
+    assert parse_recognition(text) == (spec,)
+
+
+@pytest.mark.parametrize(("feature", "most"), MAX_COUNTS.items())
+def test_feature_may_be_asked_for_up_to_its_limit(feature: Feature, most: int) -> None:
+    """Its own, and no more."""
+    assert parse_recognition(f"{feature} {most}")[0].max_count == most
+    with pytest.raises(ValueError, match=f"'{most + 1}' is no number of {feature}"):
+        parse_recognition(f"{feature} {most + 1}")
+
+
+def test_features_are_separated_by_commas() -> None:
+    """Line breaks, spaces and a comma at the end do not matter; nothing is no feature."""
+    specs = parse_recognition("text,\n  faces 2 ,")
+
+    assert specs == (FEATURES[Feature.TEXT], FeatureSpec(Feature.FACES, 2, 80))
+    assert parse_recognition(" , ") == ()
+
+
+def test_all_that_rekognition_knows_of_faces_can_be_asked_for() -> None:
+    """Each attribute of DetectFaces but those that it always tells."""
+    model = get_session().get_service_model("rekognition")
+    known = model.shape_for("Attribute").enum
+
+    assert {*FACE_ATTRIBUTES} == {*known} - {"DEFAULT"}
+    for attribute in FACE_ATTRIBUTES:
+        [spec] = parse_recognition(f"faces {attribute.lower()}")
+        assert spec.attributes == (attribute,)
+
+
+@pytest.mark.parametrize(
+    ("text", "trouble"),
+    [
+        ("lables", "'lables' is none of labels, properties, moderation, faces"),
+        ("20 labels", "'20' is none of labels"),
+        ("labels; faces", "'labels;' is none of labels"),
+        ("labels 0", "'0' is no number of labels from 1 to 90"),
+        ("labels -1", "'-1' is no number"),
+        ("labels 1.5", "'1.5' is no number"),
+        ("labels 101%", "'101%' is no number .* no confidence from 0% to 100%"),
+        ("labels -1%", "'-1%' is no number"),
+        ("labels nan%", "'nan%' is no number"),
+        ("labels many", "'many' is no number"),
+        ("labels 5 6", "'labels' has two of max_count"),
+        ("labels 5% 6%", "'labels' has two of min_confidence"),
+        ("labels smile", "'smile' is no number"),
+        ("faces grin", "'grin' is no number .* nor one of all, age_range"),
+        ("faces default", "'default' is no number .* nor one of all"),
+        ("properties 5", "'5' is behind properties, which take no words"),
+        ("labels, faces, Labels 5", "has labels twice"),
+    ],
+)
+def test_feature_that_cannot_be_read_says_where(text: str, trouble: str) -> None:
+    """The message shows the word, and what would be right."""
+    with pytest.raises(ValueError, match=trouble):
+        parse_recognition(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "rules"),
+    [
+        ("", []),
+        ("Violence 80%", [QuarantineRule("Violence", 80)]),
+        (
+            "Drugs  & Tobacco 60.5%,\n Hate Symbols 0%,",
+            [QuarantineRule("Drugs & Tobacco", 60.5), QuarantineRule("Hate Symbols", 0)],
+        ),
+        (
+            "Any 100%, Alcohol Never",
+            [QuarantineRule(ANY_LABEL, 100), QuarantineRule("Alcohol", None)],
+        ),
+    ],
+)
+def test_quarantine_is_moderation_labels_and_their_confidence(
+    text: str, rules: list[QuarantineRule]
+) -> None:
+    """Labels of several words; the words that are none may be in any case."""
+    assert parse_quarantine(text) == tuple(rules)
+
+
+@pytest.mark.parametrize(
+    ("text", "trouble"),
+    [
+        *(
+            (rule, rf"has rules as 'Violence 80%' .* or 'Alcohol never', .* not '{rule}'")
+            for rule in (
+                *("Violence", "80%", "never", "Violence 80", "Violence -1%", "Violence 100.1%"),
+                *("Violence always", "Violence 80% Alcohol 60%", "any never Alcohol 60%"),
+            )
+        ),
+        ("Violence 80%, any 90%, violence never", "two rules for 'Violence'"),
+        ("Alcohol never, any never", "withholds nothing, without a rule such as 'any 80%'"),
+    ],
+)
+def test_rule_that_cannot_be_read_says_where(text: str, trouble: str) -> None:
+    """A forgotten comma, too: it would withhold nothing, and nobody would know."""
+    with pytest.raises(ValueError, match=trouble):
+        parse_quarantine(text)
+
+
+def test_quarantine_needs_moderation() -> None:
+    """Else nothing would ever be withheld: it is said what to do, beside all other problems."""
+    with pytest.raises(SettingsError) as raised:
+        read(RECOGNITION="labels, faces", QUARANTINE="any 80%", MAX_BYTES="many")
+
+    assert "MAX_BYTES is a whole number" in str(raised.value)
+    assert "QUARANTINE has rules, but RECOGNITION asks for no moderation" in str(raised.value)
+    assert "add 'moderation' to it, or leave QUARANTINE empty" in str(raised.value)
+    both = read(RECOGNITION="labels, moderation", QUARANTINE="any 80%")
+    assert both.quarantine == (QuarantineRule(ANY_LABEL, 80),)
+
+
+def test_quarantine_needs_labels_that_are_asked_for() -> None:
+    """A rule below what Rekognition tells would not do what it says."""
+    with pytest.raises(SettingsError) as raised:
+        read(
+            RECOGNITION="moderation 60%",
+            QUARANTINE="Violence 59.5%, Explicit 60%, any 40%, Alcohol never",
+        )
+
+    message = str(raised.value)
+    assert "QUARANTINE has 'Violence' from 59.5 % on, but RECOGNITION asks for" in message
+    assert "moderation labels of 60 % at least" in message
+    assert "lower the other ('moderation 59.5%')" in message
+    assert "'any' from 40 % on" in message
+    assert "Explicit" not in message
+    assert read(RECOGNITION="moderation 40%", QUARANTINE="any 40%").quarantine
+
+
+def test_unreadable_recognition_is_the_only_complaint_about_it() -> None:
+    """What a quarantine needs of it cannot be told."""
+    with pytest.raises(SettingsError) as raised:
+        read(RECOGNITION="moderatoin", QUARANTINE="any 80%")
+
+    assert "'moderatoin' is none of" in str(raised.value)
+    assert "QUARANTINE" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("variables", "names", "instead"),
+    [
+        ({"MAX_LABELS": "30"}, "MAX_LABELS is", "labels 30 70%"),
+        ({"MIN_CONFIDENCE": "80"}, "MIN_CONFIDENCE is", "labels 20 80%"),
+        ({"IMAGE_PROPERTIES": "True"}, "IMAGE_PROPERTIES is", "labels 20 70%, properties"),
+        ({"IMAGE_PROPERTIES": "false"}, "IMAGE_PROPERTIES is", "labels 20 70%"),
+        (
+            {"MAX_LABELS": "5", "MIN_CONFIDENCE": "60.5", "IMAGE_PROPERTIES": "true"},
+            "MAX_LABELS, MIN_CONFIDENCE, IMAGE_PROPERTIES are",
+            "labels 5 60.5%, properties",
+        ),
+    ],
+)
+def test_variable_of_former_versions_is_not_ignored(
+    variables: dict[str, str], names: str, instead: str
+) -> None:
+    """Whoever sets one relies on it; the message has what does the same, ready to be copied."""
+    with pytest.raises(SettingsError) as raised:
+        read(**variables)
+
+    assert f"{names} no more: set RECOGNITION instead, to '{instead}'" in str(raised.value)
+    assert read(RECOGNITION=instead).recognition
+
+
+# ── the version of a recipe ──────────────────────────────────────────────────────────────────────
+
+MODERATED = {"RECOGNITION": "moderation"}
+
+
+def test_version_of_the_recipe_is_of_what_is_meant() -> None:
+    """However it is written: processing all anew costs money."""
+    version = read(
+        RECOGNITION="faces smile beard, moderation, labels",
+        QUARANTINE="any 90%, Violence 80%",
+    ).recipe_version
+
+    same = read(
+        RECOGNITION="Labels 70% 20, moderation 50%, faces 20 beard SMILE 80.0%",
+        QUARANTINE="Violence 80.0%, ANY 90%",
+    )
+    assert same.recipe_version == version
+
+
+def test_version_of_the_recipe_changes_with_what_withholds() -> None:
+    """Another threshold is another result."""
+    none = read(**MODERATED)
+    some = read(**MODERATED, QUARANTINE="any 90%")
+    more = read(**MODERATED, QUARANTINE="any 80%")
+
+    assert len({settings.recipe_version for settings in (none, some, more)}) == 3
+
+
 @pytest.mark.parametrize(
     ("variable", "text"),
     [
@@ -236,9 +468,12 @@ def test_rendition_that_cannot_be_read_says_where(text: str, trouble: str) -> No
         ("RENDITIONS", DEFAULT_RENDITIONS + " q79"),
         ("BACKGROUND", "#000000"),
         ("KEEP_GPS", "true"),
-        ("MAX_LABELS", "21"),
-        ("MIN_CONFIDENCE", "71"),
-        ("IMAGE_PROPERTIES", "true"),
+        ("RECOGNITION", ""),
+        ("RECOGNITION", "labels 21"),
+        ("RECOGNITION", "labels 71%"),
+        ("RECOGNITION", "labels, properties"),
+        ("RECOGNITION", "labels, faces smile"),
+        ("DUPLICATE_DISTANCE", "4"),
     ],
 )
 def test_version_of_the_recipe_changes_with_what_shapes_a_result(variable: str, text: str) -> None:
@@ -262,6 +497,7 @@ def test_version_of_the_recipe_is_the_same_whatever_else_is_set() -> None:
         "MAXIMUM_CONCURRENCY": "2",
         "IMAGES_IN_FLIGHT": "1",
         "RETRY_DELAY_S": "1",
+        "REUSE_RECOGNITION": "true",
         "API_AUTH": "cognito",
         "API_ALLOWED_ORIGINS": "*",
         **POOL,
@@ -270,7 +506,7 @@ def test_version_of_the_recipe_is_the_same_whatever_else_is_set() -> None:
     }
     shaping = {
         *("RENDITIONS", "BACKGROUND", "KEEP_GPS"),
-        *("MAX_LABELS", "MIN_CONFIDENCE", "IMAGE_PROPERTIES"),
+        *("RECOGNITION", "QUARANTINE", "DUPLICATE_DISTANCE"),
     }
 
     assert read(**others).recipe_version == read().recipe_version

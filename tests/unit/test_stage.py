@@ -30,7 +30,7 @@ CONFIG: dict[str, Any] = {
     "stages": {
         "dev": {
             "api_gateway_stage": "v1",
-            "environment_variables": {"MAX_LABELS": "5", "UPLOADS_BUCKET": "of last time"},
+            "environment_variables": {"MAX_SIDE": "5", "UPLOADS_BUCKET": "of last time"},
             "lambda_functions": {"api_handler": {"lambda_memory_size": 256}},
         },
         "prod": {"api_gateway_stage": "prod"},
@@ -67,7 +67,7 @@ def test_stage_keeps_what_it_says_of_itself() -> None:
         "api_gateway_stage": "v1",
         "tags": {"image-pipeline-stage": "dev"},
         "environment_variables": {
-            "MAX_LABELS": "5",
+            "MAX_SIDE": "5",
             "UPLOADS_BUCKET": "originals",
             "WORK_QUEUE_URL": "https://sqs.example/work",
         },
@@ -142,7 +142,7 @@ def test_tools_work_with_the_services_of_a_stage() -> None:
 
     assert settings.uploads_bucket == "originals"
     assert settings.work_queue_url == "https://sqs.example/work"
-    assert settings.max_labels == 5
+    assert settings.max_side == 5
     assert settings.renditions_bucket == "renditions"
 
 

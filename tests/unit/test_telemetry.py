@@ -22,6 +22,7 @@ from chalicelib.messages import Recheck
 from chalicelib.model import (
     RETRIES_EXHAUSTED,
     Failure,
+    Feature,
     Image,
     ImageStatus,
     Original,
@@ -29,7 +30,7 @@ from chalicelib.model import (
     Rendition,
     image_id_of,
 )
-from chalicelib.telemetry import DAEMON_ADDRESS, Telemetry, bytes_saved, trouble_of
+from chalicelib.telemetry import COUNTS, DAEMON_ADDRESS, Telemetry, bytes_saved, trouble_of
 from tests.emf import metrics_of, require_emf
 from tests.fakes import Alone, FakeServices, Killed, Outage, message_of
 from tests.pictures import photo, saved
@@ -53,12 +54,13 @@ COMPLETED = Image(
     attempt=2,
     renditions=(copy("small", 8, 50), copy("optimized", 64, 400), copy("large", 64, 300)),
 )
+QUARANTINED = replace(COMPLETED, status=ImageStatus.QUARANTINED, withheld_for=("Violence",))
 FAILED = replace(COMPLETED, status=ImageStatus.FAILED, failure=Failure("corrupt_image", "Broken."))
 DELETED = replace(COMPLETED, status=ImageStatus.DELETED)
 
 
-def told(environ: Mapping[str, str] | None = None, *, image_properties: bool = False) -> Telemetry:
-    return Telemetry("test", environ or {}, image_properties=image_properties)
+def told(environ: Mapping[str, str] | None = None, *features: Feature) -> Telemetry:
+    return Telemetry("test", environ or {}, features or (Feature.LABELS,))
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -119,7 +121,12 @@ def test_failed_image_is_counted_by_its_code_too(capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize(
     ("image", "count"),
-    [(COMPLETED, "ImagesCompleted"), (FAILED, "ImagesFailed"), (DELETED, "ImagesDeleted")],
+    [
+        (COMPLETED, "ImagesCompleted"),
+        (QUARANTINED, "ImagesQuarantined"),
+        (FAILED, "ImagesFailed"),
+        (DELETED, "ImagesDeleted"),
+    ],
 )
 def test_image_concluded_without_an_attempt_is_counted_and_costs_nothing(
     capsys: pytest.CaptureFixture[str], image: Image, count: str
@@ -132,6 +139,24 @@ def test_image_concluded_without_an_attempt_is_counted_and_costs_nothing(
     metrics = metrics_of(line)[("Stage",)]
     assert metrics.pop(count) == (1, "Count")
     assert metrics.keys() <= {"BytesSaved"}
+
+
+def test_withheld_image_saves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody is given its copies; once released it is processed again, and saves what it saves."""
+    travel(told(), QUARANTINED, "fetch")
+    travel(told(), replace(COMPLETED, released=True), "fetch")
+
+    withheld, released = map(require_emf, lines(capsys))
+
+    assert withheld["ImagesQuarantined"] == 1
+    assert "BytesSaved" not in withheld
+    assert released["BytesSaved"] == 700
+
+
+def test_every_final_status_is_counted() -> None:
+    """By a metric of its own."""
+    assert {*COUNTS} == {status for status in ImageStatus if status.is_final}
+    assert len({*COUNTS.values()}) == len(COUNTS)
 
 
 def test_attempt_without_a_conclusion_has_only_cost_something(
@@ -154,18 +179,20 @@ def test_attempt_that_finds_nothing_to_do_is_not_told(capsys: pytest.CaptureFixt
 
 
 def test_recognition_is_paid_where_it_answered(capsys: pytest.CaptureFixture[str]) -> None:
-    """Refused or throttled calls are free, IMAGE_PROPERTIES costs on top."""
+    """Refused or throttled calls are free, each feature has its price."""
     with suppress(Throttled), told().journey(ORIGINAL) as journey:
         with journey.step("fetch"):
             pass
         with journey.step("recognise"):
             raise Throttled("Slow down.")
-    travel(told(image_properties=True), None, "fetch", "recognise")
+    travel(told(None, Feature.LABELS, Feature.PROPERTIES), None, "fetch", "recognise")
+    travel(told(None, *Feature), None, "fetch", "recognise")
 
-    throttled, both = lines(capsys)
+    throttled, both, everything = lines(capsys)
 
     assert require_emf(throttled)["EstimatedCost"] == pytest.approx(0.000064)
     assert require_emf(both)["EstimatedCost"] == pytest.approx(0.001814)
+    assert require_emf(everything)["EstimatedCost"] == pytest.approx(0.005814)
 
 
 def test_step_that_failed_has_no_duration(capsys: pytest.CaptureFixture[str]) -> None:
