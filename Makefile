@@ -21,7 +21,7 @@ help: ## what there is
 demo: .venv/local ## pictures through the whole pipeline (IMAGES="…" JSON=file OUT=folder)
 	@$(PY) -m localcloud demo $(if $(JSON),--json "$(JSON)") --out "$(OUT)"
 
-run: .venv/local ## the cloud with the API, until Ctrl-C (API_PORT=… CLOUD_PORT=… API_AUTH=none|key|iam|cognito)
+run: .venv/local ## the cloud with the API, until Ctrl-C (API_PORT=… CLOUD_PORT=… API_AUTH=none|key|iam|cognito MODERATION_RULES=file)
 	@$(PY) -m localcloud run --api-port $(API_PORT) --cloud-port $(CLOUD_PORT)
 
 deploy: .venv-deploy/done ## a stage onto AWS, or up to date there (STAGE=dev EMAIL=… PYTHON=python3.13)

@@ -41,8 +41,11 @@ class LocalCloud(Emulator):
         settings: Mapping[str, str] | None = None,
         *,
         enforce_iam: bool = False,
+        moderation_rules: Path | None = None,
     ) -> None:
-        super().__init__(ports.cloud, state, enforce_iam=enforce_iam)
+        super().__init__(
+            ports.cloud, state, enforce_iam=enforce_iam, moderation_rules=moderation_rules
+        )
         self._settings = dict(settings or {})
         self._api: Child | None = None
         self.outputs: dict[str, str] = {}

@@ -36,10 +36,19 @@ class Emulator:
     ``port`` is where the AWS APIs answer; 0 is any free one. ``state`` is a folder that survives;
     without one everything is forgotten at the end. With ``enforce_iam`` each function may do what
     its role allows and nothing else, and ``calls`` tells what they did.
+
+    ``moderation_rules`` is the file that says what Rekognition flags, which need not exist (see
+    localcloud/rekognition/moderation.py). By default it is the one that MODERATION_RULES names in
+    the environment, else ``moderation.json`` in the state.
     """
 
     def __init__(
-        self, port: int = 0, state: Path | None = None, *, enforce_iam: bool = False
+        self,
+        port: int = 0,
+        state: Path | None = None,
+        *,
+        enforce_iam: bool = False,
+        moderation_rules: Path | None = None,
     ) -> None:
         self._keep = state is not None
         self.state = state or Path(tempfile.mkdtemp(prefix="localcloud-"))
@@ -50,6 +59,8 @@ class Emulator:
         self.endpoint = f"http://127.0.0.1:{cloud_port}"
         self.rekognition_url = f"http://127.0.0.1:{self._rekognition_port}"
         self.calls_log = self.state / "calls.jsonl"
+        rules = moderation_rules or os.environ.get("MODERATION_RULES")
+        self._moderation_rules = Path(rules or self.state / "moderation.json").resolve()
         self.environ = {
             name: value for name, value in os.environ.items() if not name.startswith("AWS_")
         } | self.client_environ
@@ -127,8 +138,11 @@ class Emulator:
     def _start(self) -> None:
         self._claim_state()
         ministack = self._child("ministack", ["localcloud.ministack"])
-        port = str(self._rekognition_port)
-        rekognition = self._child("rekognition", ["localcloud.rekognition", "--port", port])
+        port, rules = str(self._rekognition_port), str(self._moderation_rules)
+        rekognition = self._child(
+            "rekognition",
+            ["localcloud.rekognition", "--port", port, "--moderation-rules", rules],
+        )
         self._wait(ministack, f"{self.endpoint}/_ministack/health")
         self._fill()
         self._wait(rekognition, self.rekognition_url)

@@ -25,6 +25,7 @@ from threading import Lock
 import cv2
 import numpy as np
 
+from localcloud.rekognition.boxes import Box
 from localcloud.rekognition.picture import Pixels
 
 MIN_VOTES = 7
@@ -43,23 +44,6 @@ _CAT_TURNS_DEGREES = (-15, -5, 5, 15)
 _CAT_FIRST_VOTES = 2
 
 _MODELS = Path(cv2.__file__).parent / "data"
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """Shares of the picture's width and height, 0 to 1."""
-
-    left: float
-    top: float
-    width: float
-    height: float
-
-    def overlap(self, other: "Box") -> float:
-        """Intersection over union."""
-        width = min(self.left + self.width, other.left + other.width) - max(self.left, other.left)
-        height = min(self.top + self.height, other.top + other.height) - max(self.top, other.top)
-        common = max(width, 0) * max(height, 0)
-        return common / (self.width * self.height + other.width * other.height - common)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +78,20 @@ class Detectors:
             found = [*self._faces(grey), *self._cats(grey)]
         return _without_overlaps(found)
 
+    def faces(self, pixels: Pixels) -> list[Detection]:
+        """The faces that ``find`` finds, without what looking for cats costs."""
+        grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+        with self._lock:
+            found = list(self._faces(grey))
+        return _without_overlaps(found)
+
     def _faces(self, grey: cv2.typing.MatLike) -> Iterator[Detection]:
         height, width = grey.shape
         boxes, votes = self._face.detectMultiScale2(
             grey, _SCALE_STEP, minNeighbors=MIN_VOTES - 1, minSize=(_FACE_SIDE, _FACE_SIDE)
         )
         for (x, y, w, h), count in zip(boxes, votes, strict=True):
-            yield Detection("Face", int(count), _box((x, y, x + w, y + h), width, height))
+            yield Detection("Face", int(count), Box.clipped((x, y, x + w, y + h), width, height))
 
     def _cats(self, grey: cv2.typing.MatLike) -> Iterator[Detection]:
         scale = min(1.0, _CAT_VIEW_SIDE / max(grey.shape))
@@ -125,8 +116,8 @@ class Detectors:
                     continue
                 centre = np.array([x + w / 2, y + h / 2, 1])
                 cx, cy = cv2.invertAffineTransform(turn) @ centre - edge
-                box = _box((cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2), width, height)
-                yield Detection("Cat", int(count + seconded), box)
+                corners = (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)
+                yield Detection("Cat", int(count + seconded), Box.clipped(corners, width, height))
 
     def _second(self, turned: cv2.typing.MatLike, x: int, y: int, side: int) -> int:
         """Votes of the other cascade for a cat of about this size, here."""
@@ -143,18 +134,6 @@ class Detectors:
 
 def _cascade(name: str) -> cv2.CascadeClassifier:
     return cv2.CascadeClassifier(str(_MODELS / f"haarcascade_{name}.xml"))
-
-
-def _box(corners: tuple[float, float, float, float], width: int, height: int) -> Box:
-    """What of the corners (left, top, right, bottom) is inside the picture, as shares of it."""
-    left, top = max(corners[0], 0), max(corners[1], 0)
-    right, bottom = min(corners[2], width), min(corners[3], height)
-    return Box(
-        float(left / width),
-        float(top / height),
-        float((right - left) / width),
-        float((bottom - top) / height),
-    )
 
 
 def _without_overlaps(found: list[Detection]) -> list[Detection]:

@@ -16,6 +16,7 @@ MESSAGES: Mapping[str, str] = MappingProxyType(
             "Check object key, region and/or access permissions."
         ),
         "ProvisionedThroughputExceededException": "Provisioned rate exceeded",
+        "ResourceNotFoundException": "The specified resource does not exist",
         "SerializationException": "The request could not be read",
         "ThrottlingException": "Rate exceeded",
         "UnknownOperationException": "The operation is not known",

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from localcloud.rekognition.detectors import Box, Detection, Detectors
+from localcloud.rekognition.boxes import Box
+from localcloud.rekognition.detectors import Detection, Detectors
 from localcloud.rekognition.picture import Pixels
 from localcloud.rekognition.properties import DEFAULT_COLORS, dominant_colors, quality
 
@@ -105,18 +106,12 @@ def _labels(found: list[Detection], pixels: Pixels | None) -> Iterable[dict[str,
 
 
 def _instance(detection: Detection, pixels: Pixels | None) -> dict[str, Any]:
-    box = detection.box
     instance: dict[str, Any] = {
-        "BoundingBox": {
-            "Width": box.width,
-            "Height": box.height,
-            "Left": box.left,
-            "Top": box.top,
-        },
+        "BoundingBox": detection.box.as_bounding_box,
         "Confidence": detection.confidence,
     }
     if pixels is not None:
-        instance["DominantColors"] = dominant_colors(pixels[_slices(box, pixels)])
+        instance["DominantColors"] = dominant_colors(pixels[detection.box.slices(pixels)])
     return instance
 
 
@@ -128,7 +123,7 @@ def _properties(pixels: Pixels, boxes: list[Box], limit: int) -> dict[str, Any]:
     }
     inside = np.zeros(pixels.shape[:2], dtype=np.bool_)
     for box in boxes:
-        inside[_slices(box, pixels)] = True
+        inside[box.slices(pixels)] = True
     if inside.any() and not inside.all():
         for part, mask in (("Foreground", inside), ("Background", ~inside)):
             answer[part] = {
@@ -136,10 +131,3 @@ def _properties(pixels: Pixels, boxes: list[Box], limit: int) -> dict[str, Any]:
                 "DominantColors": dominant_colors(pixels, limit, mask),
             }
     return answer
-
-
-def _slices(box: Box, pixels: Pixels) -> tuple[slice, slice]:
-    height, width = pixels.shape[:2]
-    left, top = int(box.left * width), int(box.top * height)
-    right, bottom = round((box.left + box.width) * width), round((box.top + box.height) * height)
-    return slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))

@@ -1,4 +1,4 @@
-"""A picture as the detectors look at it: small, upright, RGB."""
+"""A picture as it is looked at: small, upright, RGB."""
 
 import struct
 from io import BytesIO
@@ -13,10 +13,13 @@ Pixels = npt.NDArray[np.uint8]
 """Rows, columns, red-green-blue."""
 
 VIEW_SIDE = 240
-"""Longer side of what is looked at, pixels: a compromise with what a call costs."""
+"""Longer side of what the detectors look at, pixels: a compromise with what a call costs."""
+
+TEXT_VIEW_SIDE = 1280
+"""Longer side of what is read, pixels: that of what the pipeline sends."""
 
 MIN_SIDE, MAX_SIDE = 80, 10_000
-"""Pixels; Rekognition's guidelines and quotas for DetectLabels."""
+"""Pixels; Rekognition's guidelines and quotas."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -29,8 +32,8 @@ _TURNS = {
 }
 
 
-def view(file: bytes) -> Pixels:
-    """The picture, no side over VIEW_SIDE, turned as its EXIF says (JPEG only, as the service).
+def view(file: bytes, side: int = VIEW_SIDE) -> Pixels:
+    """The picture, no side over ``side``, turned as its EXIF says (JPEG only, as the service).
 
     A JPEG is decoded at the scale it is needed at. Raises InvalidImageFormatException for what is
     no whole JPEG or PNG, ImageTooLargeException and InvalidParameterException for its dimensions.
@@ -38,11 +41,11 @@ def view(file: bytes) -> Pixels:
     try:
         with Image.open(BytesIO(file), formats=("JPEG", "PNG")) as image:
             _check_dimensions(image.width, image.height)
-            image.draft("RGB", (VIEW_SIDE, VIEW_SIDE))
+            image.draft("RGB", (side, side))
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
             is_jpeg = image.format != "PNG"
             small = _eight_bits(image)
-            small.thumbnail((VIEW_SIDE, VIEW_SIDE), reducing_gap=2.0)
+            small.thumbnail((side, side), reducing_gap=2.0)
     except Image.DecompressionBombError:
         raise ServiceError(
             "ImageTooLargeException",

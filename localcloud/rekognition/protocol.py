@@ -40,17 +40,21 @@ def read(operation: str, body: Any) -> dict[str, Any]:
     Raises SerializationException for a wrong type and ValidationException, which names every
     constraint that is broken, as the real service does before it looks at the picture.
     """
+    request: dict[str, Any] = checked(service().operation_model(operation).input_shape, body)
+    return request
+
+
+def checked(shape: Any, value: Any) -> Any:
+    """What the model knows of a value of that shape. Raises as ``read`` does."""
     broken: list[str] = []
-    request: dict[str, Any] = _read(
-        service().operation_model(operation).input_shape, body, "", broken
-    )
+    known = _read(shape, value, "", broken)
     if broken:
         errors = "error" if len(broken) == 1 else "errors"
         raise ServiceError(
             "ValidationException",
             f"{len(broken)} validation {errors} detected: {'; '.join(broken)}",
         )
-    return request
+    return known
 
 
 def _read(shape: Any, value: Any, path: str, broken: list[str]) -> Any:

@@ -12,15 +12,19 @@ from collections.abc import Callable
 from functools import cached_property
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from socketserver import TCPServer, ThreadingMixIn
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from localcloud.rekognition import protocol
 from localcloud.rekognition.detectors import Detectors
 from localcloud.rekognition.errors import ServiceError
+from localcloud.rekognition.faces import detect_faces, recognize_celebrities
 from localcloud.rekognition.faults import FaultInjector, Faults
 from localcloud.rekognition.labels import detect_labels
-from localcloud.rekognition.picture import Pixels, view
+from localcloud.rekognition.moderation import Rules, detect_moderation_labels
+from localcloud.rekognition.picture import TEXT_VIEW_SIDE, view
+from localcloud.rekognition.text import Reader, detect_text
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -34,15 +38,25 @@ _log = logging.getLogger(__name__)
 
 
 class Server(ThreadingMixIn, TCPServer):
-    """Listens on 127.0.0.1 from construction on; ``serve_forever`` answers."""
+    """Listens on 127.0.0.1 from construction on; ``serve_forever`` answers.
+
+    ``moderation_rules``: see moderation.py. Raises BrokenRules.
+    """
 
     allow_reuse_address = True
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, port: int = 0, faults: Faults | None = None) -> None:
+    def __init__(
+        self,
+        port: int = 0,
+        faults: Faults | None = None,
+        moderation_rules: Path | None = None,
+    ) -> None:
         self.faults = FaultInjector(faults or Faults())
         self.detectors = Detectors()
+        self.reader = Reader()
+        self.rules = Rules(moderation_rules)
         protocol.service()
         super().__init__(("127.0.0.1", port), Handler)
 
@@ -64,8 +78,8 @@ class Server(ThreadingMixIn, TCPServer):
 
     def answer(self, target: str, body: bytes) -> dict[str, Any]:
         """What the service answers to this request. Raises ServiceError."""
-        self.faults.strike()
         operation = protocol.operation_of(target)
+        self.faults.strike(operation)
         handle = self._operations.get(operation)
         if handle is None:
             raise ServiceError("UnknownOperationException")
@@ -73,21 +87,40 @@ class Server(ThreadingMixIn, TCPServer):
             asked = json.loads(body)
         except ValueError:
             raise ServiceError("SerializationException") from None
-        return handle(self, protocol.read(operation, asked))
+        request = protocol.read(operation, asked)
+        return handle(self, request, self._file(request["Image"]))
 
-    def _detect_labels(self, request: dict[str, Any]) -> dict[str, Any]:
-        return detect_labels(self.detectors, request, self._view(request["Image"]))
+    def _detect_labels(self, request: dict[str, Any], file: bytes) -> dict[str, Any]:
+        return detect_labels(self.detectors, request, view(file))
 
-    _operations: ClassVar[dict[str, Callable[["Server", dict[str, Any]], dict[str, Any]]]] = {
+    def _detect_faces(self, _request: dict[str, Any], file: bytes) -> dict[str, Any]:
+        return detect_faces(self.detectors, view(file))
+
+    def _detect_text(self, request: dict[str, Any], file: bytes) -> dict[str, Any]:
+        return detect_text(self.reader, request, view(file, TEXT_VIEW_SIDE))
+
+    def _detect_moderation_labels(self, request: dict[str, Any], file: bytes) -> dict[str, Any]:
+        return detect_moderation_labels(self.rules, request, view(file))
+
+    def _recognize_celebrities(self, _request: dict[str, Any], file: bytes) -> dict[str, Any]:
+        return recognize_celebrities(self.detectors, view(file))
+
+    _operations: ClassVar[
+        dict[str, Callable[["Server", dict[str, Any], bytes], dict[str, Any]]]
+    ] = {
+        "DetectFaces": _detect_faces,
         "DetectLabels": _detect_labels,
+        "DetectModerationLabels": _detect_moderation_labels,
+        "DetectText": _detect_text,
+        "RecognizeCelebrities": _recognize_celebrities,
     }
 
-    def _view(self, image: dict[str, Any]) -> Pixels:
+    def _file(self, image: dict[str, Any]) -> bytes:
         match image:
             case {"Bytes": bytes(file), **other} if not other:
-                return view(file)
+                return file
             case {"S3Object": {"Bucket": str(_), "Name": str(_)} as where, **other} if not other:
-                return view(self._fetch(where))
+                return self._fetch(where)
         raise ServiceError("InvalidParameterException")
 
     def _fetch(self, where: dict[str, str]) -> bytes:
