@@ -41,6 +41,8 @@ from tests.waiting import eventually
 STAGE = "dev"
 
 LONG_AGO = "2026-01-31T09:15:00.000Z"
+OLDEST = "0"
+"""A sequencer."""
 SCHEDULED = {
     **dict.fromkeys(("version", "account", "region", "source", "time", "id"), ""),
     "detail": {},
@@ -54,7 +56,7 @@ NOT_ASKED_FOR = {
     Grant("*", "sqs:SendMessage", "dead-letters"): "Lambda gives up an event with it",
     Grant("ProcessImages", "sqs:ReceiveMessage", "work"): "Lambda polls the queue with it",
     Grant("ProcessImages", "sqs:GetQueueAttributes", "work"): "likewise",
-    Grant("ProcessImages", "rekognition:DetectLabels", "*"): "another server is Rekognition here",
+    Grant("ProcessImages", "rekognition:*", "*"): "another server is Rekognition here",
     Grant("ProcessImages", "s3:PutObjectTagging", "*"): "S3 asks for it where an upload has tags",
     Grant("*", "s3:ListBucket", "uploads"): "without it S3 says 403 of what is not there, not 404",
 }
@@ -160,15 +162,26 @@ class Life:
             Bucket=self._bucket, NotificationConfiguration=heard
         )
 
-    def tell_of_upload(self, key: str) -> None:
-        """As S3 does, with a sequencer that is newer than any."""
-        facts = {"key": key, "size": 1, "eTag": "e", "versionId": "gone", "sequencer": "F" * 18}
+    def tell_of_upload(self, key: str, sequencer: str = "F" * 18) -> None:
+        """As S3 does, unless told otherwise with a sequencer that is newer than any."""
+        self._tell("handle_upload", "ObjectCreated:Put", key, sequencer)
+
+    def tell_late_of_removal(self, key: str) -> None:
+        self._tell("handle_removal", "ObjectRemoved:Delete", key, OLDEST)
+
+    def _tell(self, function: str, event: str, key: str, sequencer: str) -> None:
+        facts = {"key": key, "size": 1, "eTag": "e", "versionId": "gone", "sequencer": sequencer}
         record = {
-            "eventName": "ObjectCreated:Put",
-            "eventTime": "2026-01-31T09:15:00.000Z",
+            "eventName": event,
+            "eventTime": LONG_AGO,
             "s3": {"bucket": {"name": self._bucket}, "object": facts},
         }
-        self._invoke("handle_upload", {"Records": [record]})
+        self._invoke(function, {"Records": [record]})
+
+    def unsettle(self, key: str) -> None:
+        """Leave an image as a worker does that dies once it is recorded."""
+        image = self.reaches(key, ImageStatus.COMPLETED)
+        self._catalog.save(replace(image, announced=False), image)
 
     def label(self, key: str, name: str) -> None:
         """Give it a label that a look at the picture does not give."""
@@ -430,7 +443,16 @@ def live_a_whole_life(life: Life, api: Callable[..., Any]) -> None:
     life.reaches(life.upload("later.jpg", other), ImageStatus.COMPLETED)
     life.rekognition(error="ThrottlingException", next_calls=16)
     life.reaches(life.upload("busy.jpg", other), ImageStatus.COMPLETED)
-    life.sweep(life.upload("left.jpg", other))
+    left = life.upload("left.jpg", other)
+    life.sweep(left)
+
+    # Whoever hears of it settles it, and looks for its like.
+    life.unsettle(left)
+    life.tell_of_upload(left, OLDEST)
+    assert life.reaches(left, ImageStatus.COMPLETED).duplicates
+    life.unsettle(left)
+    life.tell_late_of_removal(left)
+    life.reaches(left, ImageStatus.COMPLETED)
 
     # Its removal was never told of; an upload that is told of late finds it out.
     lost = life.upload("lost.png", cat)

@@ -117,6 +117,7 @@ ARNS = {
     "AWS::Budgets::Budget": "budgets::{account}:budget/{Budget[BudgetName]}",
     "AWS::Cognito::UserPool": "cognito-idp:{here}:userpool/Example",
     "AWS::Cognito::UserPoolClient": "cognito-idp:{here}:userpool/Example",
+    "AWS::Cognito::UserPoolGroup": "cognito-idp:{here}:userpool/Example",
     "AWS::ApiGateway::ApiKey": "apigateway:{region}::/apikeys/a1b2c3",
     "AWS::ApiGateway::UsagePlan": "apigateway:{region}::/usageplans/a1b2c3",
     "AWS::ApiGateway::UsagePlanKey": "apigateway:{region}::/usageplans/a1b2c3/keys",
@@ -201,6 +202,10 @@ CREATE: dict[str, tuple[str, ...]] = {
     "AWS::Cognito::UserPoolClient": (
         *("cognito-idp:CreateUserPoolClient", "cognito-idp:DescribeUserPoolClient"),
         *("cognito-idp:UpdateUserPoolClient", "cognito-idp:DeleteUserPoolClient"),
+    ),
+    "AWS::Cognito::UserPoolGroup": (
+        *("cognito-idp:CreateGroup", "cognito-idp:GetGroup"),
+        *("cognito-idp:UpdateGroup", "cognito-idp:DeleteGroup"),
     ),
     "AWS::ApiGateway::ApiKey": (*("apigateway:GET", "apigateway:PATCH", "apigateway:DELETE"),),
     "AWS::ApiGateway::UsagePlan": (*("apigateway:GET", "apigateway:PATCH", "apigateway:DELETE"),),

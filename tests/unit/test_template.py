@@ -35,7 +35,14 @@ MAX_INLINE_BYTES = 51_200
 """What CloudFormation takes as TemplateBody; a larger template has to be in a bucket first."""
 
 EVERYTHING = {
-    "rekognition:DetectLabels": "Rekognition has no resources for images passed as bytes",
+    **dict.fromkeys(
+        (
+            *("rekognition:DetectLabels", "rekognition:DetectModerationLabels"),
+            *("rekognition:DetectFaces", "rekognition:RecognizeCelebrities"),
+            "rekognition:DetectText",
+        ),
+        "Rekognition has no resources for images passed as bytes",
+    ),
     "xray:PutTraceSegments": "X-Ray has no resources for segments",
     "xray:PutTelemetryRecords": "X-Ray has no resources for telemetry",
 }
