@@ -1,27 +1,39 @@
-"""Labels and image properties, from the local Rekognition and from answers made up."""
+"""What Rekognition says of a picture, from the local one and from answers made up."""
 
 import json
-from collections.abc import Iterator
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
 import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
-from chalicelib.aws.recognition import Recognizer
+from chalicelib.aws.recognition import ATTRIBUTES, OPERATIONS, Recognizer
+from chalicelib.config import FACE_ATTRIBUTES, FEATURES, parse_recognition
 from chalicelib.errors import RecognitionRefused, Throttled
 from chalicelib.imaging import render
+from chalicelib.logs import FACTS, bound
 from chalicelib.model import (
     BoundingBox,
+    Celebrity,
     DominantColor,
+    Face,
+    FaceAttribute,
+    Feature,
     ImageProperties,
     Label,
     Limits,
+    ModerationLabel,
     Recognition,
+    TextLine,
 )
 from localcloud.cloud import LocalCloud
 from localcloud.emulator import REGION
@@ -43,9 +55,14 @@ def client(cloud: LocalCloud) -> Any:
     )
 
 
+def asking(client: Any, recognition: str) -> Recognizer:
+    """Asks for what this value of RECOGNITION says."""
+    return Recognizer(client, parse_recognition(recognition))
+
+
 @pytest.fixture
 def recognizer(client: Any) -> Recognizer:
-    return Recognizer(client, max_labels=10, min_confidence=55, image_properties=True)
+    return asking(client, "labels 10 55%, properties")
 
 
 @pytest.fixture(scope="module")
@@ -92,16 +109,18 @@ def test_photo_is_recognized(recognizer: Recognizer, cat: bytes) -> None:
 
 
 def test_properties_are_asked_for_only_if_configured(client: Any, cat: bytes) -> None:
-    """They are billed as a second call."""
-    plain = Recognizer(client, max_labels=10, min_confidence=55, image_properties=False)
+    """They are billed as a second call, and to be had alone."""
+    assert asking(client, "labels").recognize(cat).properties is None
 
-    assert plain.recognize(cat).properties is None
+    alone = asking(client, "properties").recognize(cat)
+    assert alone == Recognition(properties=alone.properties)
+    assert alone.properties is not None
 
 
 def test_settings_reach_rekognition(client: Any, cat: bytes) -> None:
     """No more labels than asked for, and none that is less sure."""
-    one = Recognizer(client, max_labels=1, min_confidence=0, image_properties=False)
-    sure = Recognizer(client, max_labels=10, min_confidence=100, image_properties=False)
+    one = asking(client, "labels 1 0%")
+    sure = asking(client, "labels 10 100%")
 
     assert len(one.recognize(cat).labels) == 1
     assert all(label.confidence == 100 for label in sure.recognize(cat).labels)
@@ -188,7 +207,7 @@ def test_answer_is_read_in_full(client: Any) -> None:
             "DominantColors": [{"HexCode": "#AABBCC", "PixelPercent": 33.333}],
         },
     }
-    recognizer = Recognizer(client, max_labels=7, min_confidence=60.5, image_properties=True)
+    recognizer = asking(client, "labels 7 60.5%, properties")
     with Stubber(client) as stub:
         stub.add_response(
             "detect_labels",
@@ -217,3 +236,485 @@ def test_answer_is_read_in_full(client: Any) -> None:
         ),
         properties=ImageProperties(12.35, 67.89, 50.0, (DominantColor("#aabbcc", 33.33),)),
     )
+
+
+# ── each operation's request and answer ──────────────────────────────────────────────────────────
+
+
+def answered(client: Any, recognition: str, answer: dict[str, Any], **asked: Any) -> Recognition:
+    """What comes of an answer to the one operation that is asked, and in which words it is."""
+    recognizer = asking(client, recognition)
+    [operation] = [
+        ask.__name__.removeprefix("_")
+        for features, ask in OPERATIONS.items()
+        if {spec.feature for spec in recognizer.features} & {*features}
+    ]
+    with Stubber(client) as stub:
+        stub.add_response(operation, answer, {"Image": {"Bytes": b"proxy"}, **asked})
+        recognized = recognizer.recognize(b"proxy")
+        stub.assert_no_pending_responses()
+    return recognized
+
+
+def box(left: float = 0, top: float = 0, width: float = 1, height: float = 1) -> dict[str, float]:
+    return {"Left": left, "Top": top, "Width": width, "Height": height}
+
+
+WHOLE = BoundingBox(0, 0, 1, 1)
+
+
+def test_properties_alone_are_no_labels(client: Any) -> None:
+    """Only they are asked for: limits of labels go with labels alone."""
+    quality = {"Brightness": 1.0, "Sharpness": 2.0, "Contrast": 3.0}
+    answer = {"Labels": [], "ImageProperties": {"Quality": quality}}
+
+    recognition = answered(client, "properties", answer, Features=["IMAGE_PROPERTIES"])
+
+    assert recognition == Recognition(properties=ImageProperties(1, 2, 3))
+
+
+def test_labels_that_are_less_sure_or_too_many_are_dropped(client: Any) -> None:
+    """Whatever the service thinks of its limits; a rounded confidence makes nothing surer."""
+    answer = {
+        "Labels": [
+            {"Name": "Unsure", "Confidence": 69.999},
+            {"Name": "Cat", "Confidence": 70.0},
+            {"Name": "Dog", "Confidence": 90.0},
+            {"Name": "Bird", "Confidence": 80.0},
+        ]
+    }
+
+    recognition = answered(
+        client,
+        "labels 2 70%",
+        answer,
+        MaxLabels=2,
+        MinConfidence=70.0,
+        Features=["GENERAL_LABELS"],
+    )
+
+    assert [label.name for label in recognition.labels] == ["Dog", "Bird"]
+
+
+@pytest.mark.parametrize(
+    ("rekognition", "ours"),
+    [
+        (box(0.25, 0.5, 0.25, 0.125), BoundingBox(0.25, 0.5, 0.25, 0.125)),
+        (box(-0.1, -0.2, 0.5, 0.5), BoundingBox(0, 0, 0.4, 0.3)),
+        (box(0.9, 0.75, 0.5, 0.5), BoundingBox(0.9, 0.75, 0.1, 0.25)),
+        (box(-0.5, -0.5, 2, 2), WHOLE),
+        (box(1.2, -0.3, 0.1, 0.2), BoundingBox(1, 0, 0, 0)),
+        (box(0.33336, 0.12346, 0.66666, 0.87654), BoundingBox(0.3334, 0.1235, 0.6666, 0.8765)),
+    ],
+)
+def test_box_lies_in_the_picture(
+    client: Any, rekognition: dict[str, float], ours: BoundingBox
+) -> None:
+    """Faces at the edge go over it; every rendition can show a box that does not."""
+    answer = {"FaceDetails": [{"BoundingBox": rekognition, "Confidence": 99.0}]}
+
+    [face] = answered(client, "faces", answer, Attributes=["DEFAULT"]).faces
+
+    assert face.box == ours
+    assert face.box.left + face.box.width <= 1 + 1e-9
+    assert face.box.top + face.box.height <= 1 + 1e-9
+
+
+def test_moderation_labels_come_with_what_they_belong_to(client: Any) -> None:
+    """Surest first; of those as sure the upper first, so that the limit cuts off what is below."""
+    answer = {
+        "ModerationLabels": [
+            {"Name": "Unsure", "Confidence": 54.9, "ParentName": "", "TaxonomyLevel": 1},
+            {
+                "Name": "Corpses",
+                "Confidence": 80.004,
+                "ParentName": "Death and Emaciation",
+                "TaxonomyLevel": 3,
+            },
+            {
+                "Name": "Death and Emaciation",
+                "Confidence": 80.001,
+                "ParentName": "Visually Disturbing",
+                "TaxonomyLevel": 2,
+            },
+            {
+                "Name": "Visually Disturbing",
+                "Confidence": 80.0,
+                "ParentName": "",
+                "TaxonomyLevel": 1,
+            },
+            {"Name": "Violence", "Confidence": 91.237},
+        ],
+        "ModerationModelVersion": "7.0",
+    }
+    expected = (
+        ModerationLabel("Violence", 91.24),
+        ModerationLabel("Visually Disturbing", 80.0),
+        ModerationLabel("Death and Emaciation", 80.0, "Visually Disturbing"),
+        ModerationLabel("Corpses", 80.0, "Death and Emaciation"),
+    )
+
+    for most in (100, 3):
+        recognition = answered(client, f"moderation {most} 55%", answer, MinConfidence=55.0)
+
+        assert recognition == Recognition(moderation=expected[:most])
+
+
+SAID = {"Value": True, "Confidence": 98.765}
+DENIED = {"Value": False, "Confidence": 51.0}
+FACE = {
+    "BoundingBox": box(),
+    "Confidence": 99.987,
+    "AgeRange": {"Low": 25, "High": 35},
+    "Beard": DENIED,
+    "Emotions": [
+        {"Type": "CALM", "Confidence": 12.0},
+        {"Type": "HAPPY", "Confidence": 86.543},
+        {"Type": "SAD", "Confidence": 1.0},
+    ],
+    "Eyeglasses": SAID,
+    "EyesOpen": SAID,
+    "EyeDirection": {"Yaw": -12.49, "Pitch": -0.01, "Confidence": 77.777},
+    "FaceOccluded": DENIED,
+    "Gender": {"Value": "Female", "Confidence": 99.0},
+    "MouthOpen": SAID,
+    "Mustache": DENIED,
+    "Smile": SAID,
+    "Sunglasses": DENIED,
+    "Pose": {"Roll": 1.0, "Yaw": 2.0, "Pitch": 3.0},
+    "Quality": {"Brightness": 60.0, "Sharpness": 70.0},
+    "Landmarks": [{"Type": "nose", "X": 0.5, "Y": 0.5}],
+}
+READ = {
+    "AGE_RANGE": FaceAttribute("age_range", "25–35"),
+    "BEARD": FaceAttribute("beard", "false", 51.0),
+    "EMOTIONS": FaceAttribute("emotions", "happy", 86.54),
+    "EYEGLASSES": FaceAttribute("eyeglasses", "true", 98.77),
+    "EYES_OPEN": FaceAttribute("eyes_open", "true", 98.77),
+    "EYE_DIRECTION": FaceAttribute("eye_direction", "-12.5, 0.0", 77.78),
+    "FACE_OCCLUDED": FaceAttribute("face_occluded", "false", 51.0),
+    "GENDER": FaceAttribute("gender", "female", 99.0),
+    "MOUTH_OPEN": FaceAttribute("mouth_open", "true", 98.77),
+    "MUSTACHE": FaceAttribute("mustache", "false", 51.0),
+    "SMILE": FaceAttribute("smile", "true", 98.77),
+    "SUNGLASSES": FaceAttribute("sunglasses", "false", 51.0),
+}
+
+
+@pytest.mark.parametrize("attribute", READ)
+def test_attribute_of_a_face_is_read(client: Any, attribute: str) -> None:
+    """Only the one that was asked for, whatever else the answer has."""
+    recognition = answered(
+        client, f"faces {attribute}", {"FaceDetails": [FACE]}, Attributes=[attribute]
+    )
+
+    assert recognition == Recognition(faces=(Face(WHOLE, 99.99, (READ[attribute],)),))
+
+
+def test_all_attributes_of_a_face_are_read(client: Any) -> None:
+    """Each that can be asked for; nobody is asked for all of them one by one."""
+    recognition = answered(client, "faces all", {"FaceDetails": [FACE]}, Attributes=["ALL"])
+
+    assert recognition.faces[0].attributes == tuple(READ.values())
+    assert {*ATTRIBUTES, "ALL"} == {*READ, "ALL"} == {*FACE_ATTRIBUTES}
+
+
+@pytest.mark.parametrize("attribute", READ)
+def test_attribute_that_is_not_told_is_left_out(client: Any, attribute: str) -> None:
+    """Rekognition sees no emotions where it sees too little of a face."""
+    bare = {"BoundingBox": box(), "Confidence": 99.0, "Emotions": []}
+
+    recognition = answered(
+        client, f"faces {attribute}", {"FaceDetails": [bare]}, Attributes=[attribute]
+    )
+
+    assert recognition == Recognition(faces=(Face(WHOLE, 99.0),))
+
+
+def test_faces_come_surest_first(client: Any) -> None:
+    """The larger first where they are as sure, as Rekognition has them; no more than wanted."""
+    answer = {
+        "FaceDetails": [
+            {"BoundingBox": box(width=1 / size), "Confidence": confidence}
+            for size, confidence in ((1, 89.9), (2, 99.991), (4, 99.99), (8, 99.999), (16, 90.0))
+        ]
+    }
+
+    faces = answered(client, "faces 3 90%", answer, Attributes=["DEFAULT"]).faces
+
+    assert [face.box.width for face in faces] == [0.125, 0.5, 0.25]
+
+
+def test_lines_of_text_are_kept_in_the_order_of_reading(client: Any) -> None:
+    """The surest of them, without their words, which lines consist of."""
+
+    def said(kind: str, text: str, confidence: float, **more: int) -> dict[str, Any]:
+        geometry = {"BoundingBox": box(height=0.1), "Polygon": [{"X": 0.0, "Y": 0.0}]}
+        words = {"DetectedText": text, "Type": kind, "Geometry": geometry}
+        return words | {"Confidence": confidence, "Id": 0, **more}
+
+    answer = {
+        "TextDetections": [
+            said("LINE", "MIND THE GAP", 85.004),
+            said("LINE", "smudge", 74.9),
+            said("LINE", "Platform 2", 99.0),
+            said("LINE", "Exit", 80.0),
+            said("LINE", "Way out", 90.0),
+            said("WORD", "MIND", 99.9, ParentId=0),
+        ],
+        "TextModelVersion": "3.0",
+    }
+    strip = BoundingBox(0, 0, 1, 0.1)
+
+    recognition = answered(
+        client, "text 3 75%", answer, Filters={"WordFilter": {"MinConfidence": 75.0}}
+    )
+
+    assert recognition == Recognition(
+        text=(
+            TextLine("MIND THE GAP", 85.0, strip),
+            TextLine("Platform 2", 99.0, strip),
+            TextLine("Way out", 90.0, strip),
+        )
+    )
+
+
+def test_celebrities_come_surest_first(client: Any) -> None:
+    """As sure as Rekognition is of who they are, not of the face; others are nobody's business."""
+
+    def known(name: str, match: float, **more: Any) -> dict[str, Any]:
+        face = {"BoundingBox": box(), "Confidence": 99.9}
+        return {"Name": name, "Id": "1", "MatchConfidence": match, "Face": face, **more}
+
+    answer = {
+        "CelebrityFaces": [
+            known("Grace Hopper", 95.0),
+            known("Somebody alike", 89.99),
+            known("Ada Lovelace", 98.765, Urls=["www.wikidata.org/wiki/Q7259", "example.com"]),
+            known("Alan Turing", 95.0, Urls=[]),
+        ],
+        "UnrecognizedFaces": [{"BoundingBox": box(), "Confidence": 99.9}],
+    }
+
+    recognition = answered(client, "celebrities 3 90%", answer)
+
+    urls = ("www.wikidata.org/wiki/Q7259", "example.com")
+    assert recognition == Recognition(
+        celebrities=(
+            Celebrity("Ada Lovelace", 98.77, WHOLE, urls),
+            Celebrity("Alan Turing", 95.0, WHOLE),
+            Celebrity("Grace Hopper", 95.0, WHOLE),
+        )
+    )
+    assert len(answered(client, "celebrities 1 90%", answer).celebrities) == 1
+
+
+# ── side by side ─────────────────────────────────────────────────────────────────────────────────
+
+EVERYTHING = ", ".join(Feature)
+EMPTY: dict[str, dict[str, Any]] = {
+    "DetectLabels": {"Labels": []},
+    "DetectModerationLabels": {"ModerationLabels": []},
+    "DetectFaces": {"FaceDetails": []},
+    "DetectText": {"TextDetections": []},
+    "RecognizeCelebrities": {"CelebrityFaces": []},
+}
+
+
+@contextmanager
+def calls(
+    client: Any, *, errors: Mapping[str, Any], meanwhile: Callable[[], object]
+) -> Iterator[dict[str, str]]:
+    """Nothing found by any operation, or its error; the threads that made the calls."""
+    threads: dict[str, str] = {}
+
+    def act(model: Any, **_: object) -> object:
+        threads[model.name] = threading.current_thread().name
+        meanwhile()
+        error = errors.get(model.name)
+        if isinstance(error, BaseException):
+            raise error
+        status, answer = (400, error_of(error)) if error else (200, EMPTY[model.name])
+        return AWSResponse("", status, {}, None), answer
+
+    client.meta.events.register("before-call.rekognition", act)
+    try:
+        yield threads
+    finally:
+        client.meta.events.unregister("before-call.rekognition", act)
+
+
+def nothing() -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("recognition", "operations"),
+    [
+        ("", set()),
+        ("labels", {"DetectLabels"}),
+        ("properties", {"DetectLabels"}),
+        ("labels, properties", {"DetectLabels"}),
+        ("moderation", {"DetectModerationLabels"}),
+        ("faces", {"DetectFaces"}),
+        ("text", {"DetectText"}),
+        ("celebrities", {"RecognizeCelebrities"}),
+        ("celebrities, properties, text", {"RecognizeCelebrities", "DetectLabels", "DetectText"}),
+        (EVERYTHING, {*EMPTY}),
+    ],
+)
+def test_only_what_is_on_is_asked(client: Any, recognition: str, operations: set[str]) -> None:
+    """Each call is paid for. One is made where it is wanted, and only several need threads."""
+    with calls(client, errors={}, meanwhile=nothing) as threads:
+        assert asking(client, recognition).recognize(b"proxy") == Recognition()
+
+    assert threads.keys() == operations
+    here = threading.current_thread().name
+    assert all((name == here) is (len(operations) == 1) for name in threads.values())
+
+
+def test_calls_run_side_by_side_and_leave_no_thread(client: Any) -> None:
+    """Each waits until all have come; logs say of which image, in every thread."""
+    all_there = threading.Barrier(len(EMPTY), timeout=10)
+    said = []
+
+    def meet() -> None:
+        said.append(FACTS.get().get("image_id"))
+        all_there.wait()
+
+    before = {*threading.enumerate()}
+    with calls(client, errors={}, meanwhile=meet), bound(image_id="a"):
+        assert asking(client, EVERYTHING).recognize(b"proxy") == Recognition()
+
+    assert said == ["a"] * len(EMPTY)
+    assert {*threading.enumerate()} <= before
+
+
+OUTAGE = ConnectionError("Nobody answers.")
+
+
+@pytest.mark.parametrize(
+    ("errors", "raised", "others"),
+    [
+        ({"DetectText": "ThrottlingException"}, Throttled, 0),
+        ({"DetectText": "ImageTooLargeException"}, RecognitionRefused, 0),
+        ({"DetectText": "AccessDeniedException"}, ClientError, 0),
+        ({"DetectText": OUTAGE}, ConnectionError, 0),
+        (
+            {"DetectLabels": "ThrottlingException", "DetectText": "InvalidParameterException"},
+            RecognitionRefused,
+            1,
+        ),
+        (
+            {"DetectLabels": OUTAGE, "DetectText": "TooManyRequestsException"},
+            Throttled,
+            1,
+        ),
+        ({"DetectFaces": OUTAGE, "DetectText": "InternalServerError"}, ConnectionError, 1),
+        (
+            {
+                "DetectLabels": OUTAGE,
+                "DetectFaces": "ThrottlingException",
+                "DetectText": "ThrottlingException",
+                "RecognizeCelebrities": "ImageTooLargeException",
+            },
+            RecognitionRefused,
+            3,
+        ),
+        (dict.fromkeys(EMPTY, "ThrottlingException"), Throttled, 4),
+    ],
+)
+def test_of_several_errors_the_one_that_decides_is_raised(
+    client: Any,
+    caplog: pytest.LogCaptureFixture,
+    errors: dict[str, Any],
+    raised: type[Exception],
+    others: int,
+) -> None:
+    """A refusal is for good, and throttling no reason to give up; the log has all the others."""
+    before = {*threading.enumerate()}
+
+    with calls(client, errors=errors, meanwhile=nothing) as threads, pytest.raises(raised) as told:
+        asking(client, EVERYTHING).recognize(b"proxy")
+
+    assert type(told.value) is raised or raised is ClientError
+    assert threads.keys() == EMPTY.keys()  # the rest is not left half way
+    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
+    logged = {id(record.exc_info[1]) for record in warnings if record.exc_info}
+    assert len(warnings) == len(logged) == others
+    assert id(told.value) not in logged
+    assert {*threading.enumerate()} <= before
+
+
+@pytest.mark.parametrize("recognition", ["faces", "celebrities", EVERYTHING])
+def test_picture_without_a_face_has_no_faces(
+    client: Any, caplog: pytest.LogCaptureFixture, recognition: str
+) -> None:
+    """Whether Rekognition answers so or refuses; what else is in the picture is told."""
+    caplog.set_level(logging.INFO, "image-pipeline")
+    no_face = dict.fromkeys(("DetectFaces", "RecognizeCelebrities"), "InvalidParameterException")
+
+    with calls(client, errors=no_face, meanwhile=nothing):
+        assert asking(client, recognition).recognize(b"proxy") == Recognition()
+
+    assert "sees no face" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("operation", "code"),
+    [
+        *(
+            (operation, "InvalidParameterException")
+            for operation in ("DetectLabels", "DetectModerationLabels", "DetectText")
+        ),
+        *(
+            (operation, code)
+            for operation in EMPTY
+            for code in ("InvalidImageFormatException", "ImageTooLargeException")
+        ),
+    ],
+)
+def test_picture_that_any_operation_refuses_is_refused(
+    client: Any, operation: str, code: str
+) -> None:
+    """An operation that needs no face has no other reason; the format is every one's reason."""
+    with (
+        calls(client, errors={operation: code}, meanwhile=nothing),
+        pytest.raises(RecognitionRefused, match="Rekognition refused the picture"),
+    ):
+        asking(client, EVERYTHING).recognize(b"proxy")
+
+
+# ── the local Rekognition ────────────────────────────────────────────────────────────────────────
+
+
+def test_everything_is_told_of_a_picture_without_a_face(client: Any) -> None:
+    """All six features, and no error: nothing to see is an answer."""
+    proxy = render(saved(photo(320, 240)), (), Limits()).proxy
+
+    recognition = asking(client, EVERYTHING).recognize(proxy)
+
+    assert recognition.properties is not None
+    assert (recognition.moderation, recognition.faces, recognition.celebrities) == ((), (), ())
+
+
+def test_face_is_located(client: Any) -> None:
+    """With the label that is about it, and in the same place."""
+    import skimage.data  # noqa: PLC0415 - takes a while, and not every test needs it
+
+    original = Path(skimage.data.__file__).with_name("astronaut.png").read_bytes()
+    proxy = render(original, (), Limits()).proxy
+
+    recognition = asking(client, "labels, faces all 50%, celebrities").recognize(proxy)
+
+    [face] = recognition.faces
+    assert 50 <= face.confidence <= 100
+    assert face.box in [box for label in recognition.labels for box in label.boxes]
+    assert recognition.celebrities == ()
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_picture_that_is_none_is_refused_whatever_is_asked(client: Any, feature: Feature) -> None:
+    """Each operation says so."""
+    with pytest.raises(RecognitionRefused, match=r"Rekognition refused the picture: .+"):
+        asking(client, feature).recognize(b"This is no picture.")
