@@ -261,7 +261,7 @@ class FakeRenditions(Scripted):
         with self._lock:
             self.stored[key] = rendered.body
         size = (rendered.width, rendered.height, len(rendered.body))
-        return Rendition(spec.name, key, rendered.format, *size)
+        return Rendition(spec.name, key, rendered.format, *size, rendered.window)
 
     def tidy(self, image: Image) -> None:
         self._step("tidy")

@@ -272,6 +272,7 @@ class Renditions:
             width=rendered.width,
             height=rendered.height,
             size_bytes=len(rendered.body),
+            window=rendered.window,
         )
 
     def tidy(self, image: Image) -> None:

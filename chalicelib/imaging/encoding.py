@@ -8,7 +8,7 @@ from PIL import Image
 
 from chalicelib.imaging.formats import load_plugin
 from chalicelib.imaging.picture import Picture
-from chalicelib.model import OutputFormat, RenderedImage, RenditionSpec
+from chalicelib.model import BoundingBox, OutputFormat, RenderedImage, RenditionSpec
 
 LONGEST_SIDE = {
     OutputFormat.JPEG: 65_500,
@@ -55,12 +55,15 @@ def encode(image: Image.Image, output: OutputFormat, quality: int) -> bytes:
         return file.read()
 
 
-def encoded(picture: Picture, spec: RenditionSpec, background: str) -> RenderedImage:
-    """A picture as its spec wants it."""
+def encoded(
+    picture: Picture, spec: RenditionSpec, background: str, window: BoundingBox | None = None
+) -> RenderedImage:
+    """A picture as its spec wants it; ``window`` is what it shows of the original."""
     output = chosen_format(spec.format, picture.size, alpha=picture.has_alpha)
     if output is OutputFormat.JPEG:
         picture = picture.flattened(background)
-    return RenderedImage(spec, output, *picture.size, encode(picture.image(), output, spec.quality))
+    body = encode(picture.image(), output, spec.quality)
+    return RenderedImage(spec, output, *picture.size, body, window)
 
 
 def _options(output: OutputFormat, quality: int, image: Image.Image) -> dict[str, Any]:

@@ -104,10 +104,7 @@ class Picture:
         left, top, right, bottom = box or (0.0, 0.0, float(width), float(height))
         if self.size == size and (right - left, bottom - top) == size:
             return self
-        if abs(right - left - size[0]) < 1 and abs(bottom - top - size[1]) < 1:
-            # A fraction of a pixel is no reason to blur the whole picture: cut it off.
-            left, top = round(left), round(top)
-            right, bottom = left + size[0], top + size[1]
+        left, top, right, bottom = taken((left, top, right, bottom), size, self.size)
         planes: list[Image.Image] = []
         for plane in self.planes:
             across, down = plane.width / width, plane.height / height
@@ -142,6 +139,19 @@ class Picture:
             image = Image.merge("YCbCr", [_enlarged(plane, size) for plane in self.planes])
         image.info = {}
         return image
+
+
+def taken(box: Box, size: Size, parent: Size) -> Box:
+    """What is taken of a parent picture where ``box`` of it shall become ``size``.
+
+    A fraction of a pixel is no reason to blur the whole picture: it is cut off.
+    """
+    left, top, right, bottom = box
+    if abs(right - left - size[0]) >= 1 or abs(bottom - top - size[1]) >= 1:
+        return box
+    left = float(min(round(left), parent[0] - size[0]))
+    top = float(min(round(top), parent[1] - size[1]))
+    return left, top, left + size[0], top + size[1]
 
 
 def _averaged(image: Image.Image, factor: int) -> Image.Image:

@@ -48,6 +48,15 @@ class Target:
         return left, top, left + across, top + down
 
 
+def part_of(parent: Size, box: Box) -> BoundingBox | None:
+    """A box in pixels of a picture as fractions of its sides, to a millionth; None for all."""
+    left, right = (round(place / parent[0], 6) for place in box[::2])
+    top, bottom = (round(place / parent[1], 6) for place in box[1::2])
+    if (left, top, right, bottom) == (0, 0, 1, 1):
+        return None
+    return BoundingBox(left, top, round(right - left, 6), round(bottom - top, 6))
+
+
 def target_of(spec: RenditionSpec, original: Size) -> Target:
     """The rendition of an upright original, which is never enlarged.
 

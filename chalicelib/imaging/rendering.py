@@ -5,7 +5,7 @@ rendition → sRGB → upright → each smaller rendition from a larger one → 
 is shown is encoded first, so that it can look while the rest is encoded.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,13 @@ from chalicelib.imaging.attention import strongest_detail
 from chalicelib.imaging.color import to_srgb
 from chalicelib.imaging.encoding import encoded
 from chalicelib.imaging.fingerprint import fingerprint
-from chalicelib.imaging.picture import Picture
-from chalicelib.imaging.plan import Target, at_most, reduction_for, scaled, target_of
-from chalicelib.imaging.proxy import PROXY, proxy_of, serves_as_proxy
+from chalicelib.imaging.picture import Picture, taken
+from chalicelib.imaging.plan import Target, at_most, part_of, reduction_for, scaled, target_of
+from chalicelib.imaging.proxy import proxy_of, sight_for
 from chalicelib.imaging.source import Source, decoding, open_source
 from chalicelib.model import (
     BoundingBox,
+    Feature,
     Limits,
     OutputFormat,
     Rendered,
@@ -43,22 +44,28 @@ def render(
     *,
     background: str = "#ffffff",
     focus: BoundingBox | None = None,
+    features: Collection[Feature] = (Feature.LABELS,),
 ) -> Rendered:
     """Every rendition, the Rekognition proxy and the fingerprint, at once: see ``prepare``."""
-    return prepare(original, specs, limits, background=background, focus=focus).render()
+    prepared = prepare(
+        original, specs, limits, background=background, focus=focus, features=features
+    )
+    return prepared.render()
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A decoded original: what Rekognition is shown is there, the renditions can be encoded.
 
-    ``pictures`` are in the order of ``specs``, each upright and in its final size; ``small`` shows
-    the whole in a few pixels; ``encoded`` are those that are encoded already.
+    ``pictures`` are in the order of ``specs``, each upright and in its final size, as are
+    ``windows``, the parts of the original that they show; ``small`` shows the whole in a few
+    pixels; ``encoded`` are those that are encoded already.
     """
 
     proxy: bytes
     specs: tuple[RenditionSpec, ...]
     pictures: tuple[Picture, ...]
+    windows: tuple[BoundingBox | None, ...]
     small: Picture
     encoded: tuple[RenderedImage, ...]
     background: str
@@ -74,8 +81,10 @@ class Prepared:
         done = {image.spec: image for image in self.encoded}
         return Rendered(
             renditions=tuple(
-                done.get(spec) or encoded(picture, spec, self.background)
-                for spec, picture in zip(self.specs, self.pictures, strict=True)
+                done.get(spec) or encoded(picture, spec, self.background, window)
+                for spec, picture, window in zip(
+                    self.specs, self.pictures, self.windows, strict=True
+                )
             ),
             proxy=self.proxy,
             fingerprint=fingerprint(self.small.image()),
@@ -90,21 +99,24 @@ def prepare(
     *,
     background: str = "#ffffff",
     focus: BoundingBox | None = None,
+    features: Collection[Feature] = (Feature.LABELS,),
 ) -> Prepared:
     """Decode an original, once, and encode what Rekognition is shown of it.
 
     Renditions are upright sRGB without metadata, never larger than the original, in the order of
     ``specs``. ``background`` (``#rrggbb``) shows through where a format has no alpha. ``focus`` is
     what an ATTENTION rendition keeps in view, such as the box of a face; the strongest detail if
-    None. Raises PermanentError as ``inspect`` does, and CorruptImage for what turns out to be
-    broken when its pixels are decoded.
+    None. ``features`` are what Rekognition will be asked about: faces and text take more pixels
+    than labels. Raises PermanentError as ``inspect`` does, and CorruptImage for what turns out to
+    be broken when its pixels are decoded.
     """
     source = open_source(original, limits)
     size = source.width, source.height
     notes = list(source.notes)
     targets = [target_of(spec, size) for spec in specs]
-    if not any(serves_as_proxy(target, size) for target in targets):
-        targets.append(target_of(PROXY, size))
+    sight = sight_for(features)
+    if not any(sight.is_served_by(target, size) for target in targets):
+        targets.append(sight.target(size))
     conversion = to_srgb(source.image, notes)
     is_lossy = all(target.spec.format is not OutputFormat.PNG for target in targets)
     with decoding(f"this {source.format} file is broken"):
@@ -120,21 +132,25 @@ def prepare(
         focus = strongest_detail(working)
 
     levels = [working]
-    pictures: dict[str, Picture] = {}
+    pictures: dict[str, tuple[Picture, BoundingBox | None]] = {}
     for target in sorted(targets, key=lambda each: each.scale, reverse=True):
         parent = _parent(levels, target.scale * size[0])
-        picture = parent.resized(target.size, target.window(size, parent.size, focus))
+        box = target.window(size, parent.size, focus)
+        if box:
+            box = taken(box, target.size, parent.size)
+        picture = parent.resized(target.size, box)
         if target.is_whole:
             levels.append(picture)
-        if target.spec is not PROXY:
-            pictures[target.spec.name] = picture
+        pictures[target.spec.name] = picture, part_of(parent.size, box) if box else None
     small = scaled(levels[-1].size, min(1.0, _FINGERPRINT_SIDE / max(levels[-1].size)))
-    ordered = tuple(pictures[spec.name] for spec in specs)
-    proxy, stand_in = proxy_of(zip(specs, ordered, strict=True), working, background)
+    ordered = tuple(pictures[spec.name][0] for spec in specs)
+    windows = tuple(pictures[spec.name][1] for spec in specs)
+    proxy, stand_in = proxy_of(zip(specs, ordered, strict=True), working, background, sight)
     return Prepared(
         proxy=proxy,
         specs=tuple(specs),
         pictures=ordered,
+        windows=windows,
         small=levels[-1].resized(small),
         encoded=(stand_in,) if stand_in else (),
         background=background,
