@@ -9,7 +9,7 @@ from collections import Counter
 import tests.conftest  # noqa: F401 - variables before ``app`` is imported
 from localcloud.cloud import LocalCloud
 from tests.chaos import burst
-from tests.chaos.world import Clients, in_turns, run_schedule
+from tests.chaos.world import Clients, flagged_person, in_turns, run_schedule
 
 
 def main() -> int:
@@ -28,7 +28,7 @@ def main() -> int:
 def run_schedules(seeds: range) -> list[int]:
     """The seeds of schedules that failed."""
     failed, faults, began = [], Counter[str](), time.monotonic()
-    with LocalCloud() as cloud, in_turns():
+    with LocalCloud() as cloud, flagged_person(cloud), in_turns():
         clients = Clients(cloud)
         for seed in seeds:
             try:

@@ -6,14 +6,14 @@ import pytest
 
 from chalicelib.aws.storage import Renditions
 from localcloud.cloud import LocalCloud
-from tests.chaos.world import Clients, in_turns, run_schedule
+from tests.chaos.world import Clients, flagged_person, in_turns, run_schedule
 
 SEEDS = range(1, 21)
 
 
 @pytest.fixture(scope="module")
 def clients(cloud: LocalCloud) -> Iterator[Clients]:
-    with in_turns():
+    with in_turns(), flagged_person(cloud):
         yield Clients(cloud)
 
 

@@ -26,12 +26,13 @@ from chalice.test import Client
 
 import app
 from chalicelib import imaging, pipeline, worker
-from chalicelib.aws.layout import FOLDS, added, added_by, counters_of
+from chalicelib.aws import catalog, recognition
+from chalicelib.aws.layout import FOLDS, added, added_by, counters_of, labels_of
 from chalicelib.bootstrap import Services
 from chalicelib.config import read_settings
 from chalicelib.errors import BatchFailed, PermanentError, PipelineError
 from chalicelib.messages import decode_work, timestamp
-from chalicelib.model import Image, ImageStatus, Query, image_id_of
+from chalicelib.model import Image, ImageStatus, Limits, Query, image_id_of
 from infrastructure.dead_letters import DeadLetterQueue, diagnosed, redrive
 from localcloud.cloud import LocalCloud
 from localcloud.demo import sample_photos
@@ -90,6 +91,18 @@ class Expected:
     status: ImageStatus
     labels: frozenset[str]
     renditions: Mapping[str, bytes]
+    is_flagged: bool = False
+
+
+@contextmanager
+def flagged_person(cloud: LocalCloud) -> Iterator[None]:
+    """Within it, Rekognition finds fault with the picture of a person."""
+    rendered = imaging.render(pictures()[2], (), Limits())
+    label = {"Name": "Violence", "ParentName": "", "TaxonomyLevel": 1, "Confidence": 99.0}
+    rules = cloud.state / "moderation.json"
+    rules.write_text(json.dumps({rendered.fingerprint.phash: [label]}))
+    yield
+    rules.unlink()
 
 
 class Clients:
@@ -153,6 +166,7 @@ class World:
         self.receipts: list[str] = []
         self.uploads: dict[tuple[str, str], bytes] = {}  # (key, version id) → body
         self.inbox_messages: list[dict[str, Any]] = []
+        self.withholds = self.dice.random() < 0.5
         self.reprocessed = self.reinstated = self.may_double = self.sequencer = 0
         self.timed_out = False
         self.leases: dict[str, Lease] = {}
@@ -211,7 +225,8 @@ class World:
                 "TOPIC_ARN": self.topic,
                 "MAX_RECEIVE_COUNT": str(MAX_RECEIVES),
                 "RENDITIONS": "thumbnail 48x48 cover, small 100x75 prefix=processed",
-                "MIN_CONFIDENCE": "50",
+                "RECOGNITION": "labels 20 50%, moderation",
+                "QUARANTINE": "any 80%" if self.withholds else "",
             }
         )
 
@@ -324,7 +339,7 @@ class World:
         act = self.dice.choice(
             (
                 *(self._upload, self._upload, self._upload, self._delete, self._remove_version),
-                *(self._upload_over_rest, self._delete_over_rest, self._reprocess),
+                *(self._upload_over_rest, self._delete_over_rest, self._reprocess, self._release),
             )
         )
         act(key)
@@ -361,6 +376,10 @@ class World:
     def _reprocess(self, key: str) -> None:
         self.reprocessed += 1
         self._request("POST", f"/images/{image_id_of(key)}/reprocess", key)
+
+    def _release(self, key: str) -> None:
+        self.reprocessed += 1
+        self._request("POST", f"/images/{image_id_of(key)}/release", key)
 
     def _request(self, method: str, path: str, key: str, body: bytes = b"") -> None:
         """Over REST, to its end: the client waits for the answer. It may get none."""
@@ -575,6 +594,8 @@ class World:
         named = {rendition.key for image in live for rendition in image.renditions}
         assert named == stored.keys(), f"orphaned or missing: {named ^ stored.keys()}"
         self._check_labels(live)
+        pairs = {(image.image_id, each.image_id) for image in live for each in image.duplicates}
+        assert not {(other, one) for one, other in pairs} & pairs, "two are each other's duplicate"
         listed = {image.image_id for image in self.raw_services.catalog.browse(Query(100)).images}
         assert listed == {image.image_id for image in live}, "the list is another"
         self._check_doubles()
@@ -599,7 +620,13 @@ class World:
             assert key in dead, f"{key} is given up, and there is no dead letter"
             return image
         expected = expected_of(self, self.uploads[key, held.version_id])
-        assert image.status is expected.status, f"{key} is {image.status}"
+        is_withheld = self.withholds and expected.is_flagged and not image.released
+        status = ImageStatus.QUARANTINED if is_withheld else expected.status
+        assert image.status is status, f"{key} is {image.status}"
+        assert image.is_withheld == is_withheld, f"{key} is withheld for {image.withheld_for}"
+        assert all(
+            each.key.startswith("quarantine/") == is_withheld for each in image.renditions
+        ), f"{key} has renditions in the wrong place"
         labels = {label.name for label in image.recognition.labels}
         assert labels == expected.labels, f"{key} has the labels {labels}"
         bodies = {each.name: stored.get(each.key, b"") for each in image.renditions}
@@ -625,11 +652,7 @@ class World:
                 counts.update(added(item))
             if kind == "CHANGES":
                 counts.update(added_by(item))
-        names = [
-            (label.name.casefold(), image.image_id)
-            for image in live
-            for label in image.recognition.labels
-        ]
+        names = [(label, image.image_id) for image in live for label in labels_of(image)]
         assert entries == Counter(f"{name} {image_id}" for name, image_id in names)
         del counts[FOLDS]
         expected: Counter[str] = Counter()
@@ -719,6 +742,7 @@ def expected_of(world: World, body: bytes) -> Expected:
                 ImageStatus.COMPLETED,
                 frozenset(label.name for label in seen.labels),
                 {each.spec.name: each.body for each in rendered.renditions},
+                is_flagged=bool(seen.moderation),
             )
     return REMEMBERED[body]
 
@@ -729,6 +753,8 @@ def in_turns() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "ThreadPoolExecutor", Inline)
         patch.setattr(worker, "ThreadPoolExecutor", Inline)
+        patch.setattr(catalog, "ThreadPoolExecutor", Inline)
+        patch.setattr(recognition, "ThreadPoolExecutor", Inline)
         patch.setattr(imaging, "prepare", cache(imaging.prepare))
         yield
 
