@@ -1,5 +1,6 @@
 """The documentation says what the code does."""
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
@@ -8,7 +9,10 @@ from typing import get_args
 
 import pytest
 
-from chalicelib.config import Settings
+from chalicelib.aws.recognition import OPERATIONS
+from chalicelib.config import FACE_ATTRIBUTES, FEATURES, MAX_COUNTS, Settings, read_settings
+from chalicelib.model import Feature
+from chalicelib.prices import RECOGNITION_USD
 from chalicelib.services import Step
 from chalicelib.telemetry import COUNTS
 from infrastructure.__main__ import COMMANDS
@@ -60,6 +64,67 @@ def test_every_setting_is_documented_with_its_default() -> None:
         shown = "" if default is MISSING else f"`{default}`" if default else "empty"
         expected.append((setting.name.upper(), shown, setting.metadata["about"]))
     assert rows == expected
+
+
+def test_every_feature_is_documented_with_its_limits_and_price() -> None:
+    """docs/settings.md has each feature, its operation, defaults, limit, price and attributes."""
+    expected = []
+    for feature, spec in FEATURES.items():
+        limits = ["", ""]
+        if feature in MAX_COUNTS:
+            limits = [f"{spec.max_count}, up to {MAX_COUNTS[feature]}", f"{spec.min_confidence:g}%"]
+        expected.append(
+            [f"`{feature}`", f"`{operation(feature)}`", *limits, f"{RECOGNITION_USD[feature]:.2f}"]
+        )
+    documented = [
+        [name, asked, *limits]
+        for name, asked, _, *limits in rows(document("settings.md"), "Recognition")
+        if named(name)
+    ]
+    assert documented == expected
+    for attribute in FACE_ATTRIBUTES:
+        assert f"`{attribute.lower()}`" in document("settings.md")
+
+
+def operation(feature: Feature) -> str:
+    """``DetectLabels`` of ``_detect_labels``."""
+    [ask] = [ask for features, ask in OPERATIONS.items() if feature in features]
+    return ask.__name__.title().replace("_", "")
+
+
+def test_every_feature_has_its_price() -> None:
+    """docs/costs.md has each for a million images, and the sum."""
+    *features, (_, _, _, total) = [
+        row for row in rows(document("costs.md"), "Rekognition") if row[0] != "feature"
+    ][1:]
+    assert [(row[0], row[1]) for row in features] == [
+        (f"`{feature}`", f"`{operation(feature)}`") for feature in Feature
+    ]
+    prices = [float(row[3].replace(",", "")) for row in features]
+    assert prices == [1000 * RECOGNITION_USD[feature] for feature in Feature]
+    assert float(total.replace(",", "")) == sum(prices)
+
+
+def test_examples_of_settings_can_be_used() -> None:
+    """Each block of docs/settings.md that sets variables makes a stage."""
+    blocks = re.findall(
+        r"^```(?:json)?\n(.*?)^```", document("settings.md"), re.MULTILINE | re.DOTALL
+    )
+    examples = [
+        json.loads(block)["stages"]["dev"]["environment_variables"]
+        if block.startswith("{")
+        else dict(re.findall(r"^([A-Z_]+)=(.*)$", block, re.MULTILINE))
+        for block in blocks
+    ]
+    needed = {
+        setting.name.upper(): "5"
+        for setting in fields(Settings)
+        if setting.metadata["default"] is MISSING
+    }
+    for example in examples:
+        read_settings(needed | example)
+    shown = {variable for example in examples for variable in example}
+    assert shown == {"RECOGNITION", "QUARANTINE", "RENDITIONS"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
