@@ -1,7 +1,7 @@
 """DetectFaces and RecognizeCelebrities: the faces that DetectLabels tells of, and nobody known.
 
 What no detector here can know is left out, whatever ``Attributes`` asks for: landmarks, pose, age,
-gender, emotions. So are smiles and open eyes, although OpenCV ships cascades for them. In 80
+gender, emotions. So are smiles and open eyes, although OpenCV ships cascades for them. In 40
 variations each of five portraits the votes for a smile of somebody who speaks (up to 65) came up to
 those of a laughing astronaut (from 70), and of shut eyes there was no picture to judge by.
 """

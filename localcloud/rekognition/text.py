@@ -31,7 +31,6 @@ from localcloud.rekognition.properties import Mask
 MODEL_VERSION = "3.0"
 DEFAULT_MIN_CONFIDENCE = 80.0
 MAX_WORDS = 100
-MAX_REGIONS = 10
 CORNERS = range(3, 11)
 """How many points a polygon may have."""
 
@@ -118,10 +117,8 @@ class Filters:
 
     @classmethod
     def of(cls, filters: dict[str, Any], pixels: Pixels) -> "Filters":
-        """Raises InvalidParameterException for a region that is none, or for too many."""
+        """Raises InvalidParameterException for a region that is none."""
         words, regions = filters.get("WordFilter", {}), filters.get("RegionsOfInterest", [])
-        if len(regions) > MAX_REGIONS:
-            raise ServiceError("InvalidParameterException")
         return cls(
             words.get("MinConfidence", DEFAULT_MIN_CONFIDENCE),
             words.get("MinBoundingBoxWidth", 0),

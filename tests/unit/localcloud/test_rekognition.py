@@ -1,6 +1,5 @@
 """The local Rekognition, asked with boto3 over HTTP as the app asks it."""
 
-import base64
 import json
 import os
 import re
@@ -14,32 +13,35 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.util import find_spec
-from io import BytesIO
-from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
-from botocore.config import Config
-from botocore.exceptions import ClientError
-from botocore.validate import ParamValidator
 from PIL import Image, ImageFilter
 
-from localcloud.rekognition import protocol
-from localcloud.rekognition.detectors import Box, Detection, Detectors
+from localcloud.rekognition.boxes import Box
+from localcloud.rekognition.detectors import Detection, Detectors
 from localcloud.rekognition.faults import Faults
 from localcloud.rekognition.picture import view
 from localcloud.rekognition.properties import dominant_colors, quality
 from localcloud.rekognition.server import FAULTS_PATH, Server
+from tests.unit.localcloud.rekognition import (
+    OPERATIONS,
+    PHOTOS,
+    client,
+    encoded,
+    error_of,
+    photo,
+    plain,
+    running,
+    send,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_rekognition import RekognitionClient
 
 SetFaults = Callable[..., tuple[int, dict[str, Any]]]
 
-PHOTOS = Path(find_spec("skimage").origin).parent / "data"
 NEITHER_FACE_NOR_CAT = sorted(
     path.name
     for path in PHOTOS.iterdir()
@@ -47,20 +49,6 @@ NEITHER_FACE_NOR_CAT = sorted(
 )
 BOTH_FEATURES = ["GENERAL_LABELS", "IMAGE_PROPERTIES"]
 MEGABYTE = 1024 * 1024
-
-
-def photo(name: str) -> bytes:
-    return (PHOTOS / name).read_bytes()
-
-
-def encoded(image: Image.Image, file_format: str = "JPEG", **options: Any) -> bytes:
-    file = BytesIO()
-    image.save(file, file_format, **options)
-    return file.getvalue()
-
-
-def plain(color: str, size: tuple[int, int] = (120, 90)) -> Image.Image:
-    return Image.new("RGB", size, color)
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -73,23 +61,10 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
-def client(url: str, **config: Any) -> "RekognitionClient":
-    return boto3.client(
-        "rekognition",
-        endpoint_url=url,
-        region_name="eu-central-1",
-        aws_access_key_id="local",
-        aws_secret_access_key="local",  # noqa: S106
-        config=Config(**{"retries": {"total_max_attempts": 1}} | config),
-    )
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with Server() as server:
-        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    with running() as server:
         yield server
-        server.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -110,26 +85,8 @@ def faults(server: Server) -> Iterator[SetFaults]:
     server.faults.set(Faults())
 
 
-def send(
-    server: Server, method: str, path: str, body: str, target: str = ""
-) -> tuple[int, dict[str, Any]]:
-    connection = HTTPConnection(*server.server_address)
-    connection.request(method, path, body, {"X-Amz-Target": target})
-    answer = connection.getresponse()
-    sent = json.loads(answer.read())
-    connection.close()
-    return answer.status, sent
-
-
 def names(answer: Mapping[str, Any]) -> list[str]:
     return [label["Name"] for label in answer["Labels"]]
-
-
-def error_of(call: Callable[..., Any], **request: Any) -> str:
-    with pytest.raises(ClientError) as caught:
-        call(**request)
-    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
-    return caught.value.response["Error"]["Code"]
 
 
 # What it sees
@@ -241,28 +198,6 @@ def test_sixteen_bit_greys_are_scaled_not_clipped() -> None:
 # What can be asked of it
 
 
-@pytest.mark.parametrize("name", ["astronaut.png", "coffee.png"])
-def test_answers_fit_the_service_model(server: Server, name: str) -> None:
-    """No member that the model does not know, none of another type; checked as sent."""
-    status, sent = send(
-        server,
-        "POST",
-        "/",
-        json.dumps(
-            {
-                "Image": {"Bytes": base64.b64encode(photo(name)).decode()},
-                "Features": BOTH_FEATURES,
-            }
-        ),
-        "RekognitionService.DetectLabels",
-    )
-    shape = protocol.service().operation_model("DetectLabels").output_shape
-    report = ParamValidator().validate(sent, shape)
-    assert status == 200
-    assert not report.has_errors(), report.generate_report()
-    assert sent["ImageProperties"].keys() >= {"Quality", "DominantColors"}
-
-
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -362,6 +297,7 @@ def test_quality_is_measured() -> None:
 # What it refuses
 
 
+@pytest.mark.parametrize("call", OPERATIONS.values())
 @pytest.mark.parametrize(
     ("file", "code"),
     [
@@ -378,26 +314,40 @@ def test_quality_is_measured() -> None:
     ids=["text", "webp", "gif", "cut jpeg", "cut png", "small", "wide", "bomb", "5 MB and a byte"],
 )
 def test_pictures_are_refused_as_the_service_refuses_them(
-    rekognition: "RekognitionClient", file: bytes, code: str
+    rekognition: "RekognitionClient", call: str, file: bytes, code: str
 ) -> None:
-    assert error_of(rekognition.detect_labels, Image={"Bytes": file}) == code
+    assert error_of(getattr(rekognition, call), Image={"Bytes": file}) == code
 
 
-def test_the_largest_file_that_the_service_takes_is_taken(rekognition: "RekognitionClient") -> None:
+@pytest.mark.parametrize("call", OPERATIONS.values())
+def test_the_largest_file_that_the_service_takes_is_taken(
+    rekognition: "RekognitionClient", call: str
+) -> None:
     file = encoded(plain("red", (10_000, 80)))
     file += bytes(5 * MEGABYTE - len(file))
-    assert names(rekognition.detect_labels(Image={"Bytes": file})) == []
+    answer = getattr(rekognition, call)(Image={"Bytes": file})
+    assert all(found == [] for found in answer.values() if isinstance(found, list))
+
+
+@pytest.mark.parametrize("call", OPERATIONS.values())
+@pytest.mark.parametrize(
+    "image",
+    [
+        {},
+        {"Bytes": b"x", "S3Object": {"Bucket": "one", "Name": "two"}},
+        {"S3Object": {"Bucket": "bucket"}},
+    ],
+    ids=["nothing", "two pictures", "no key"],
+)
+def test_one_picture_is_to_be_named(
+    rekognition: "RekognitionClient", call: str, image: Any
+) -> None:
+    assert error_of(getattr(rekognition, call), Image=image) == "InvalidParameterException"
 
 
 @pytest.mark.parametrize(
     ("request_part", "code"),
     [
-        ({"Image": {}}, "InvalidParameterException"),
-        (
-            {"Image": {"Bytes": b"x", "S3Object": {"Bucket": "one", "Name": "two"}}},
-            "InvalidParameterException",
-        ),
-        ({"Image": {"S3Object": {"Bucket": "bucket"}}}, "InvalidParameterException"),
         ({"Image": {"Bytes": b"x"}, "MinConfidence": 100.1}, "ValidationException"),
         ({"Image": {"Bytes": b"x"}, "Features": ["EVERYTHING"]}, "ValidationException"),
         (
@@ -447,7 +397,7 @@ def test_a_missing_picture_is_told(server: Server) -> None:
     assert "Value null at 'image'" in sent["Message"]
 
 
-@pytest.mark.parametrize("target", ["", "RekognitionService.DetectFaces", "Other.DetectLabels"])
+@pytest.mark.parametrize("target", ["", "RekognitionService.CompareFaces", "Other.DetectLabels"])
 def test_unknown_operations_are_told(server: Server, target: str) -> None:
     status, sent = send(server, "POST", "/", "{}", target)
     assert (status, sent["__type"]) == (400, "UnknownOperationException")
@@ -543,6 +493,24 @@ def test_next_calls_fail_and_then_no_more(
     assert names(rekognition.detect_labels(Image=red)) == []
 
 
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_operation_can_fail(
+    rekognition: "RekognitionClient", faults: SetFaults, operation: str
+) -> None:
+    faults(next_calls=1)
+    call = getattr(rekognition, OPERATIONS[operation])
+    assert error_of(call, Image={"Bytes": encoded(plain("red"))}) == "ThrottlingException"
+
+
+def test_one_operation_can_fail_alone(rekognition: "RekognitionClient", faults: SetFaults) -> None:
+    """Other calls neither fail nor wait nor count."""
+    red = {"Bytes": encoded(plain("red"))}
+    faults(next_calls=1, operation="DetectFaces")
+    assert names(rekognition.detect_labels(Image=red)) == []
+    assert error_of(rekognition.detect_faces, Image=red) == "ThrottlingException"
+    assert rekognition.detect_faces(Image=red)["FaceDetails"] == []
+
+
 def test_retries_of_boto3_get_through(server: Server, faults: SetFaults) -> None:
     faults(error="ProvisionedThroughputExceededException", next_calls=1)
     patient = client(server.url, retries={"mode": "standard", "total_max_attempts": 4})
@@ -580,11 +548,13 @@ def test_faults_can_be_read(server: Server, faults: SetFaults) -> None:
         "next_calls": 3,
         "rate": 0.5,
         "latency_ms": 0,
+        "operation": "",
     }
 
 
 @pytest.mark.parametrize(
-    "settings", [{"error": "Fire"}, {"rate": 1.5}, {"next_calls": -1}, {"speed": 1}]
+    "settings",
+    [{"error": "Fire"}, {"rate": 1.5}, {"next_calls": -1}, {"speed": 1}, {"operation": "Guess"}],
 )
 def test_senseless_faults_are_refused(faults: SetFaults, settings: dict[str, Any]) -> None:
     assert faults(**settings)[0] == 400
