@@ -45,7 +45,8 @@ class Rules:
     """The rules of a file, read anew once it has changed. No file, or no path: no rules.
 
     Raises BrokenRules for a file that is broken from the start. One that gets broken later is told
-    on stderr once, and the last good rules hold: who edits it is seldom done at the first try.
+    on stderr (``logs/rekognition.log`` in the state of a local cloud) once, and the last good rules
+    hold: who edits a file may save it half done.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -61,7 +62,7 @@ class Rules:
             try:
                 self._refresh()
             except BrokenRules as error:
-                _log.warning("%s: the rules before hold", error)
+                _log.warning("%s. The rules that were read before hold.", error)
             rules = self._rules
         nearest = min(rules, key=lambda other: distance(other, phash), default=None)
         if nearest is None or distance(nearest, phash) > MAX_DISTANCE:
