@@ -60,7 +60,7 @@ class Emulator:
         self.rekognition_url = f"http://127.0.0.1:{self._rekognition_port}"
         self.calls_log = self.state / "calls.jsonl"
         rules = moderation_rules or os.environ.get("MODERATION_RULES")
-        self._moderation_rules = Path(rules or self.state / "moderation.json").resolve()
+        self.moderation_rules = Path(rules or self.state / "moderation.json").resolve()
         self.environ = {
             name: value for name, value in os.environ.items() if not name.startswith("AWS_")
         } | self.client_environ
@@ -138,7 +138,7 @@ class Emulator:
     def _start(self) -> None:
         self._claim_state()
         ministack = self._child("ministack", ["localcloud.ministack"])
-        port, rules = str(self._rekognition_port), str(self._moderation_rules)
+        port, rules = str(self._rekognition_port), str(self.moderation_rules)
         rekognition = self._child(
             "rekognition",
             ["localcloud.rekognition", "--port", port, "--moderation-rules", rules],

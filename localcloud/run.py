@@ -29,6 +29,7 @@ Upload over S3    . {env} && aws s3 cp cat.jpg s3://{uploads}/uploads/
 Upload over REST  curl -F file=@cat.jpg {api}/images
 From a URL        curl --json '{{"url": "https://…/cat.jpg", "name": "cat.jpg"}}' {api}/images
 What became of it curl {api}/images/uploads/cat.jpg/status
+What is withheld  see docs/settings.md, "On a laptop"; rules are in {rules}
 
 {callers}State is kept in {state}/ (`make clean` forgets it). Code is reloaded when it changes.
 Ctrl-C stops everything.
@@ -48,6 +49,8 @@ with curl         --aws-sigv4 aws:amz:{region}:execute-api --user test:test
     "cognito": """The API asks for users, whom you invite
 make one          . {env} && aws cognito-idp admin-create-user --user-pool-id {pool} \\
                     --username ada@example.com --temporary-password 'Change-me-12'
+let them review   . {env} && aws cognito-idp admin-add-user-to-group --user-pool-id {pool} \\
+                    --username ada@example.com --group-name reviewers
 who signs in      on the page, and chooses a password of at least 12 characters
 with curl         -H "Authorization: Bearer $(. {env} && aws cognito-idp initiate-auth \\
                     --client-id {client} --auth-flow USER_PASSWORD_AUTH \\
@@ -58,13 +61,16 @@ with curl         -H "Authorization: Bearer $(. {env} && aws cognito-idp initiat
 }
 """What there is to know where the API asks who calls, by API_AUTH."""
 
-OF_THE_API = ("API_AUTH", "API_ALLOWED_ORIGINS")
+CHANGEABLE = (
+    *("API_AUTH", "API_ALLOWED_ORIGINS"),
+    *("RECOGNITION", "QUARANTINE", "DUPLICATE_DISTANCE", "REUSE_RECOGNITION"),
+)
 """Settings of the stage that the environment may change."""
 
 
 def run(ports: Ports, state: Path) -> int:
     """Keep the cloud up until SIGINT or SIGTERM. 0 when it was stopped, 1 when it broke."""
-    settings = {name: os.environ[name] for name in OF_THE_API if name in os.environ}
+    settings = {name: os.environ[name] for name in CHANGEABLE if name in os.environ}
     try:
         with LocalCloud(ports, state, settings) as cloud:
             env = _write_environment(cloud)
@@ -76,6 +82,7 @@ def run(ports: Ports, state: Path) -> int:
                     uploads=cloud.outputs["UploadsBucket"],
                     callers=_callers(cloud, env),
                     state=_shown(state),
+                    rules=_shown(cloud.moderation_rules),
                 ),
                 flush=True,
             )
