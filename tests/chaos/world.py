@@ -378,6 +378,10 @@ class World:
         self._request("POST", f"/images/{image_id_of(key)}/reprocess", key)
 
     def _release(self, key: str) -> None:
+        """What is withheld, where anything is."""
+        for other in sorted(self._keys()):
+            image = self.raw_services.catalog.get(image_id_of(other))
+            key = other if image and image.is_withheld else key
         self.reprocessed += 1
         self._request("POST", f"/images/{image_id_of(key)}/release", key)
 
