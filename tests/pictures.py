@@ -3,11 +3,14 @@
 import random
 import struct
 import zlib
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
 from PIL import Image, ImageDraw
 from PIL.ExifTags import GPS, IFD, Base
+
+from chalicelib.model import BoundingBox
 
 _COLORFUL = 64
 
@@ -103,6 +106,97 @@ def heic(picture: Image.Image, **options: Any) -> bytes:
 
     pillow_heif.register_heif_opener()
     return saved(picture, "HEIF", **options)
+
+
+def spotted(width: int, height: int) -> tuple[Image.Image, BoundingBox]:
+    """A dark picture with a light mark left of the middle and above it, and where that is.
+
+    The mark takes whole pixels; a side of less than 8 has none that could be told apart.
+    """
+    left, top, right, bottom = (
+        round(width * 0.43),
+        round(height * 0.2),
+        round(width * 0.55),
+        round(height * 0.55),
+    )
+    picture = Image.new("RGB", (width, height), (40, 40, 40))
+    picture.paste((225, 225, 225), (left, top, right, bottom))
+    across, down = (right - left) / width, (bottom - top) / height
+    return picture, BoundingBox(left / width, top / height, across, down)
+
+
+TURNING = (
+    "JPEG",
+    "progressive JPEG",
+    "CMYK JPEG",
+    "grey JPEG",
+    "PNG",
+    "WEBP",
+    "TIFF",
+    "AVIF",
+    "HEIF",
+)
+"""Kinds of files that have an orientation."""
+
+KINDS = (*TURNING, "alpha PNG", "16-bit PNG", "16-bit grey PNG", "palette PNG", "GIF", "BMP")
+
+
+def stored(upright: Image.Image, kind: str, orientation: int = 1) -> bytes:
+    """An RGB picture as a file of one of KINDS; what is dark in ``alpha PNG`` is see-through."""
+    picture = lying(upright, orientation)
+    name = kind.rpartition(" ")[2]
+    options: dict[str, Any] = {"exif": exif(orientation=orientation).tobytes()}
+    if kind not in TURNING:
+        options = {}
+    elif name not in ("PNG", "TIFF"):
+        options |= {"quality": 95, "progressive": kind == "progressive JPEG"}
+    if name == "HEIF":
+        return heic(picture, **options)
+    if kind == "16-bit PNG":
+        return _png_of_16_bits(picture)
+    return saved(_AS[kind](picture) if kind in _AS else picture, name, **options)
+
+
+def _see_through(picture: Image.Image) -> Image.Image:
+    picture = picture.copy()
+    picture.putalpha(picture.convert("L").point(lambda level: 0 if level < 128 else 255))
+    return picture
+
+
+def _deep(picture: Image.Image) -> Image.Image:
+    return picture.convert("I").point(lambda level: level * 257 + 0).convert("I;16")
+
+
+_AS: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "CMYK JPEG": lambda picture: picture.convert("CMYK"),
+    "grey JPEG": lambda picture: picture.convert("L"),
+    "alpha PNG": _see_through,
+    "16-bit grey PNG": lambda picture: _deep(picture.convert("L")),
+    "palette PNG": lambda picture: picture.quantize(64),
+    "GIF": lambda picture: picture.quantize(64),
+}
+
+
+def _png_of_16_bits(picture: Image.Image) -> bytes:
+    """RGB of 16 bits a channel, which Pillow reads and does not write."""
+    twice = bytearray(2 * len(picture.tobytes()))
+    twice[0::2] = twice[1::2] = picture.tobytes()
+    row = 6 * picture.width
+    rows = b"".join(b"\0" + twice[at : at + row] for at in range(0, len(twice), row))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", struct.pack(">IIBBBBB", *picture.size, 16, 2, 0, 0, 0))
+        + png_chunk(b"IDAT", zlib.compress(rows, 1))
+        + png_chunk(b"IEND", b"")
+    )
+
+
+def noise(width: int, height: int) -> Image.Image:
+    """Each sample black or white at random, which no encoder can make small."""
+    dice = random.Random(1)  # noqa: S311 - pictures need no secrets
+    bits = Image.frombytes("L", (width * 3, height), dice.randbytes(width * 3 * height))
+    levels = bits.point(lambda level: 0 if level < 128 else 255).tobytes()
+    return Image.frombytes("RGB", (width, height), levels)
 
 
 def gradient(mode: str, size: tuple[int, int] = (256, 64)) -> Image.Image:

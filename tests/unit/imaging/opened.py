@@ -5,7 +5,14 @@ from io import BytesIO
 from PIL import Image
 
 from chalicelib.imaging import render
-from chalicelib.model import Limits, OutputFormat, RenderedImage, RenditionSpec, ResizeMode
+from chalicelib.model import (
+    BoundingBox,
+    Limits,
+    OutputFormat,
+    RenderedImage,
+    RenditionSpec,
+    ResizeMode,
+)
 
 Pixel = tuple[int, ...]
 
@@ -43,3 +50,21 @@ def pixels(
 def near(one: Pixel, other: Pixel, levels: int) -> bool:
     """Whether no channel differs by more than so many levels of 255."""
     return all(abs(a - b) <= levels for a, b in zip(one, other, strict=True))
+
+
+def mark_in(image: Image.Image) -> BoundingBox:
+    """Where the light of a picture is that is dark or see-through otherwise."""
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
+    light = image.convert("L").point(lambda level: 255 if level > 127 else 0).getbbox()
+    assert light, "there is no mark"
+    left, top, right, bottom = light
+    across, down = image.size
+    return BoundingBox(left / across, top / down, (right - left) / across, (bottom - top) / down)
+
+
+def apart_px(one: BoundingBox, other: BoundingBox, size: tuple[int, int]) -> tuple[float, float]:
+    """How many pixels of a picture the edges of two boxes are apart at most, across and down."""
+    across = one.left - other.left, one.left + one.width - other.left - other.width
+    down = one.top - other.top, one.top + one.height - other.top - other.height
+    return max(map(abs, across)) * size[0], max(map(abs, down)) * size[1]
