@@ -11,7 +11,9 @@ def reasons_to_withhold(
     """The labels for which an image is withheld, as they come; none where nothing speaks against.
 
     A rule holds for its label and all below it in Rekognition's taxonomy, the nearest one wins, and
-    that of ``ANY_LABEL`` is the farthest. Names are compared in whatever case.
+    that of ``ANY_LABEL`` is the farthest. Names are compared in whatever case. Along with a label
+    Rekognition names those above it, as sure: of these, only what leads to a reason is one, or a
+    rule that lets the label pass would never help.
     """
     thresholds = {rule.label.casefold(): rule.min_confidence for rule in rules}
     parents = {label.name.casefold(): label.parent.casefold() for label in labels}
@@ -25,8 +27,18 @@ def reasons_to_withhold(
             name = parents.get(name, "")
         return thresholds.get(ANY_LABEL)
 
-    return tuple(
-        label.name
-        for label in labels
-        if (least := threshold(label.name.casefold())) is not None and label.confidence >= least
-    )
+    def is_reason(label: ModerationLabel, above: frozenset[str] = frozenset()) -> bool:
+        name = label.name.casefold()
+        least = threshold(name)
+        if least is None or label.confidence < least:
+            return False
+        above |= {name}
+        below = [
+            each
+            for each in labels
+            if each.parent.casefold() == name and each.name.casefold() not in above
+        ]
+        is_surer = all(each.confidence < label.confidence for each in below)
+        return is_surer or any(is_reason(each, above) for each in below)
+
+    return tuple(dict.fromkeys(label.name for label in labels if is_reason(label)))
