@@ -32,10 +32,14 @@ from chalicelib.aws.layout import (
     TOTALS,
     Key,
     by_label,
+    bytes_of,
     counters_of,
     deserialize,
     entries_of,
+    first_key,
+    has_bytes,
     image_id_at,
+    is_copy,
     label_partition,
     labels_of,
 )
@@ -118,6 +122,17 @@ def unlisted(image: Image, stored: Mapping[Key, Mapping[str, Any]]) -> list[Key]
         for key, entry in entries_of(image).items()
         if key not in stored or _plain(stored[key]) != _plain(entry)
     ]
+
+
+def key_of_first(image: Image) -> Key | None:
+    """The entry that names the first image with the bytes of this one; None where it is a copy.
+
+    The first of copies may be gone, and nobody is the first then until the next one comes.
+    """
+    if not bytes_of(image) or is_copy(image):
+        return None
+    key = first_key(bytes_of(image))
+    return key["pk"]["S"], key["sk"]["S"]
 
 
 def row(kind: Kind, tally: Tally) -> str:
@@ -207,7 +222,7 @@ class Check:
             self._side_by_side(self._look_at_record, images)
 
     def _look_at_record(self, image: Image) -> None:
-        if entries_of(image):  # first: what is enqueued below changes the record
+        if entries_of(image) or key_of_first(image):  # before what is enqueued changes the record
             self._look_at_entries_of(image)
         key = image.original.key
         if self._is_gone(image):
@@ -234,7 +249,7 @@ class Check:
 
     def _is_incomplete(self, image: Image) -> bool:
         """Whether renditions are missing that the record, read again after them, still names."""
-        if image.status is not ImageStatus.COMPLETED:
+        if not image.status.is_processed:
             return False
         if all(self._modified(rendition.key) for rendition in image.renditions):
             return False
@@ -242,17 +257,30 @@ class Check:
         return now is not None and (now.status, now.renditions) == (image.status, image.renditions)
 
     def _look_at_entries_of(self, image: Image) -> None:
-        keys = entries_of(image).keys()
+        keys, first = entries_of(image).keys(), key_of_first(image)
         with self._lock:
             self._found_in |= {each for each, _ in keys if each.startswith(("WORD#", "PHASH#"))}
-        now, stored = self._table.snapshot(image.image_id, keys)
+        now, stored = self._table.snapshot(image.image_id, [*keys, *([first] if first else [])])
         if now is None or now.revision != image.revision:
             return
+        if first and not self._has_first(now, named := stored.get(first, {})):
+            put_first = partial(self._table.put_first, now, named)
+            self._found(Kind.UNLISTED, f"{_name_of(first)} of {now.original.key}", put_first)
         for key in unlisted(now, stored):
             put = partial(self._table.put_entry, now, key)
             is_mended = self._found(Kind.UNLISTED, f"{_name_of(key)} of {now.original.key}", put)
             if not is_mended and key not in stored:
                 self._note_drift(key, +1)
+
+    def _has_first(self, image: Image, named: Mapping[str, Any]) -> bool:
+        """Whether what is named as the first with the bytes of an image still has them.
+
+        That may be another image, of which it came to know only afterwards: one first is enough.
+        """
+        if not named or named["image_id"]["S"] == image.image_id:
+            return bool(named)
+        first = self._services.catalog.get(named["image_id"]["S"])
+        return first is not None and has_bytes(first, bytes_of(image))
 
     def look_at_totals(self) -> None:
         """Compare the totals with the records, which are added up again where they differ.

@@ -13,14 +13,25 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from chalicelib.aws import batches
-from chalicelib.aws.catalog import ABSENT, BUSY, READ_BATCH, STALE, UNCHANGED, Catalog, codes_of
+from chalicelib.aws.catalog import (
+    ABSENT,
+    BUSY,
+    READ_BATCH,
+    STALE,
+    UNCHANGED,
+    UNTAKEN,
+    Catalog,
+    codes_of,
+)
 from chalicelib.aws.layout import (
     SHARDS,
     Key,
     added,
     addition,
+    bytes_of,
     counter_key,
     entries_of,
+    first_entry,
     image_of,
     item_key,
     label_partition,
@@ -97,6 +108,16 @@ class Table:
         """Write an entry, while the record is as it was read."""
         entry = entries_of(image)[key]
         self._write_while(image.image_id, image, {"Put": self._of_table(Item=entry)})
+
+    def put_first(self, image: Image, seen: Mapping[str, Any]) -> None:
+        """Name an image as the first with its bytes, while what is named is what was ``seen``."""
+        gone = seen["put_down"] if seen else {"S": ""}
+        put = self._of_table(
+            Item=first_entry(bytes_of(image), image.image_id),
+            ConditionExpression=UNTAKEN,
+            ExpressionAttributeValues={":me": {"S": image.image_id}, ":gone": gone},
+        )
+        self._write_while(image.image_id, image, {"Put": put})
 
     def delete_entry(self, image_id: str, image: Image | None, key: Key) -> None:
         """Delete an entry, while the record is as it was read, or is not there."""

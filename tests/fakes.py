@@ -15,6 +15,14 @@ from threading import RLock
 from typing import Any
 
 from chalicelib import model, pipeline
+from chalicelib.aws.layout import (
+    WORD_MARK,
+    bytes_of,
+    confidences_of,
+    has_bytes,
+    is_comparable,
+    labels_of,
+)
 from chalicelib.errors import IdempotencyKeyReused, KeyTaken, OriginalGone, StaleRevision, TooLarge
 from chalicelib.messages import (
     Announcement,
@@ -44,7 +52,6 @@ from chalicelib.model import (
     Totals,
     digest,
     image_id_of,
-    words_of,
 )
 from chalicelib.services import Patience, Recipe, Step
 from tests.pictures import photo, saved
@@ -353,7 +360,13 @@ class FakeCatalog(Scripted):
                 raise StaleRevision(image.image_id)
             saved = replace(image, revision=previous.revision + 1 if previous else 1)
             self.records[image.image_id] = saved
+            if previous and bytes_of(previous) not in ("", bytes_of(saved)):
+                self._give_back(bytes_of(previous), image.image_id)
             return saved
+
+    def _give_back(self, sha256: str, image_id: str) -> None:
+        if self.firsts.get(sha256) == image_id:
+            del self.firsts[sha256]
 
     def unsettled(self, before: str) -> Iterator[Image]:
         self._step("unsettled")
@@ -370,40 +383,37 @@ class FakeCatalog(Scripted):
         self.bookmarks[name] = position
 
     def browse(self, query: Query) -> Page:
-        wanted = {label.casefold() for label in query.labels}
+        least = {label.casefold(): query.min_confidence for label in query.labels}
+        least |= {WORD_MARK + word: 0.0 for word in query.words}
 
         def is_shown(image: Image) -> bool:
-            at, labels = image.original.uploaded_at, image.recognition.labels
             is_there = query.status in (None, image.status)
-            is_then = (query.since or "") <= at <= (query.until or "9")
-            sure = {
-                each.name.casefold() for each in labels if each.confidence >= query.min_confidence
-            }
-            written = {word for line in image.recognition.text for word in words_of(line.text)}
-            return is_there and is_then and wanted <= sure and {*query.words} <= written
+            is_then = (query.since or "") <= image.original.uploaded_at <= (query.until or "9")
+            sure = confidences_of(image)
+            return is_there and is_then and all(sure.get(each, -1) >= least[each] for each in least)
 
         return self._page(query.limit, query.cursor, is_shown)
 
     def label_counts(self, prefix: str) -> list[LabelCount]:
-        counts = Counter(
-            label.name
-            for image in self.records.values()
-            for label in image.recognition.labels
-            if label.name.casefold().startswith(prefix.casefold())
-        )
-        return [
-            LabelCount(*each)
-            for each in sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+        spellings: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for image in self.records.values():
+            for label, name in labels_of(image).items():
+                spellings[label][name] += 1
+        counts = [
+            LabelCount(names.most_common(1)[0][0], names.total())
+            for label, names in spellings.items()
+            if label.startswith(prefix.casefold())
         ]
+        return sorted(counts, key=lambda each: (-each.images, each.name))
 
     def totals(self) -> Totals:
         images = self.records.values()
-        completed = [image for image in images if image.status is ImageStatus.COMPLETED]
+        processed = [image for image in images if image.status.is_processed]
         return Totals(
             images=Counter(image.status for image in images),
-            original_bytes=sum(image.original.size_bytes for image in completed),
+            original_bytes=sum(image.original.size_bytes for image in processed),
             rendition_bytes=sum(
-                each.size_bytes for image in completed for each in image.renditions
+                each.size_bytes for image in processed for each in image.renditions
             ),
         )
 
@@ -412,7 +422,7 @@ class FakeCatalog(Scripted):
         found = [
             (image, (int(image.fingerprint.phash, 16) ^ int(phash, 16)).bit_count())
             for image in self.records.values()
-            if image.fingerprint and image.status.is_processed
+            if image.fingerprint and is_comparable(image)
         ]
         near = [each for each in found if each[1] <= max_distance]
         return sorted(near, key=lambda each: (each[1], each[0].image_id))[:limit]
@@ -421,10 +431,8 @@ class FakeCatalog(Scripted):
         self._step("first_of")
         with self._lock:
             first = self.records.get(self.firsts.get(sha256, image_id))
-            if first is not None and first.image_id != image_id:
-                known = first.fingerprint.sha256 if first.fingerprint else ""
-                if known == sha256 or (not known and not first.status.is_final):
-                    return first
+            if first and first.image_id != image_id and has_bytes(first, sha256):
+                return first
             self.firsts[sha256] = image_id
             return None
 

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -36,6 +37,7 @@ from chalicelib.aws.layout import (
     band_partition,
     bookmark_key,
     by_label,
+    bytes_of,
     change_of,
     changes_partition,
     chunk_key,
@@ -43,7 +45,9 @@ from chalicelib.aws.layout import (
     counter_key,
     counters_of,
     entries_of,
+    first_entry,
     first_key,
+    has_bytes,
     image_id_at,
     image_of,
     is_comparable,
@@ -71,7 +75,8 @@ ABSENT = "attribute_not_exists(pk)"  # nobody has recorded this image yet
 UNCHANGED = "revision = :revision"  # nobody has written since it was read
 UNCLAIMED = "attribute_not_exists(pk) OR expires_at <= :now"  # or DynamoDB has yet to collect it
 THERE = "attribute_exists(pk)"
-UNTAKEN = "attribute_not_exists(pk) OR image_id IN (:me, :gone)"  # or by one that has it no more
+UNTAKEN = "attribute_not_exists(pk) OR image_id = :me OR put_down = :gone"  # or as it was seen
+MINE = "image_id = :me"
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 CURSOR = r"[0-9]{13}\.[a-z2-7]{26}"
@@ -94,8 +99,8 @@ WAITING = (ImageStatus.QUEUED, ImageStatus.PROCESSING)
 WRITES = 100
 """TransactWriteItems takes at most 100 items.
 
-The record, what it changes of the counters, four bands of its hash, that it is the first with
-its bytes, and an entry for each of 93 terms (``MAX_TERMS``).
+The record, what it changes of the counters, four bands of its hash, and an entry for each of 94
+terms (``MAX_TERMS``).
 """
 
 FOLDED = WRITES - CHUNKS - 1
@@ -186,14 +191,16 @@ class Catalog:
         if previous:
             record["ExpressionAttributeValues"] = {":revision": {"N": str(previous.revision)}}
         writes = [{"Put": record}, *self._derived(saved, previous)]
-        if len(writes) > WRITES and previous and (bare := _barer(previous)):
-            return self.save(image, self.save(bare, previous))
+        if len(writes) > WRITES and previous and (nearer := _nearer(image, previous)):
+            return self.save(image, self.save(nearer, previous))
         if len(writes) == 1:  # a transaction costs twice the capacity of a single write
             self._write(lambda: self.client.put_item(**record))
-            return saved
-        if is_folding(image.image_id):
-            self.fold(shard_of(image.image_id))
-        self._write(lambda: self.client.transact_write_items(TransactItems=writes))
+        else:
+            if is_folding(image.image_id):
+                self.fold(shard_of(image.image_id))
+            self._write(lambda: self.client.transact_write_items(TransactItems=writes))
+        if previous and bytes_of(previous) not in ("", bytes_of(saved)):
+            self._give_back(bytes_of(previous), image.image_id)
         return saved
 
     def _derived(self, image: Image, previous: Image | None) -> list[Any]:
@@ -306,29 +313,48 @@ class Catalog:
     def first_of(self, sha256: str, image_id: str) -> Image | None:
         """The other image that had these bytes first, as it is now; else this one is the first.
 
-        Of several that come at once, one is. One that was deleted, replaced or failed has them no
-        more, and the next that comes takes its place.
+        Of several that come at once, one is. One that was deleted or replaced, or failed before
+        anything was known of it, has them no more, and the next that comes takes its place; unless
+        it has been put down anew since it was looked at, as it is by whoever tries it again.
         """
-        gone = image_id
+        key, gone = first_key(sha256), ""
         while True:
-            try:
-                self.client.put_item(
-                    TableName=self.table,
-                    Item=first_key(sha256) | {"image_id": {"S": image_id}},
-                    ConditionExpression=UNTAKEN,
-                    ExpressionAttributeValues={":me": {"S": image_id}, ":gone": {"S": gone}},
-                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                )
-            except ClientError as error:
-                if codes_of(error).isdisjoint(STALE):
-                    raise
-                taken: Any = error.response.get("Item", {})
-            else:
+            with suppress(StaleRevision):
+                self._put_down(sha256, image_id, gone)
                 return None
-            gone = taken["image_id"]["S"]
-            first = self.get(gone)
-            if first is not None and _has_bytes(first, sha256):
-                return first
+            answer = self.client.get_item(TableName=self.table, Key=key, ConsistentRead=True)
+            if taken := answer.get("Item"):
+                first = self.get(taken["image_id"]["S"])
+                if first is not None and has_bytes(first, sha256):
+                    return first
+                gone = taken["put_down"]["S"]
+
+    def _put_down(self, sha256: str, image_id: str, gone: str) -> None:
+        """Raises StaleRevision where another image is the first, and not ``gone``."""
+        entry = first_entry(sha256, image_id)
+        self._write(
+            lambda: self.client.put_item(
+                TableName=self.table,
+                Item=entry,
+                ConditionExpression=UNTAKEN,
+                ExpressionAttributeValues={":me": {"S": image_id}, ":gone": {"S": gone}},
+            )
+        )
+
+    def _give_back(self, sha256: str, image_id: str) -> None:
+        """No longer name an image as the first with some bytes, if it is.
+
+        Once its record tells of others. Where that is not come to, it is told by the record.
+        """
+        with suppress(StaleRevision):
+            self._write(
+                lambda: self.client.delete_item(
+                    TableName=self.table,
+                    Key=first_key(sha256),
+                    ConditionExpression=MINE,
+                    ExpressionAttributeValues={":me": {"S": image_id}},
+                )
+            )
 
     def disclaim(self, request: str) -> None:
         """Forget a request that nothing came of."""
@@ -592,11 +618,13 @@ def _newest_first(partition_key: str, sort_key: str) -> dict[str, Any]:
     }
 
 
-def _barer(image: Image) -> Image | None:
-    """The image without its terms, or without its fingerprint where it has none; if it has one."""
-    if image.recognition != Recognition():
-        return replace(image, recognition=Recognition())
-    return replace(image, fingerprint=None) if image.fingerprint else None
+def _nearer(image: Image, previous: Image) -> Image | None:
+    """A step from one record to another: without the old terms, then with the new looks."""
+    if previous.recognition != Recognition():
+        return replace(previous, recognition=Recognition())
+    if previous.fingerprint != image.fingerprint:
+        return replace(previous, fingerprint=image.fingerprint)
+    return None
 
 
 def codes_of(error: ClientError) -> set[str | None]:
@@ -635,12 +663,6 @@ def probes(phash: str, max_distance: int) -> Iterator[tuple[str, str]]:
         yield band_partition(band, digits), ""
         for bit in range(4 * BAND_DIGITS * reach):
             yield band_partition(band, f"{int(digits, 16) ^ 1 << bit:0{BAND_DIGITS}x}"), ""
-
-
-def _has_bytes(image: Image, sha256: str) -> bool:
-    """Whether an image is of these bytes, as far as is known while it is first looked at."""
-    known = image.fingerprint.sha256 if image.fingerprint else ""
-    return known == sha256 or (not known and image.status in WAITING)
 
 
 def _least_of(query: Query) -> dict[str, float]:

@@ -67,11 +67,11 @@ COUNTED = (ImageStatus.COMPLETED, ImageStatus.QUARANTINED, ImageStatus.FAILED)
 TOTALS = (*COUNTED, "original_bytes", "rendition_bytes")
 """Counters of all images."""
 
-MAX_TERMS = 93
+MAX_TERMS = 94
 """What an image is found by, at most: so many entries fit into its transaction (``WRITES``)."""
 
-WORD_MARK = '"'
-"""What a word begins with among the terms, where all else is a label."""
+WORD_MARK = "W"
+"""What a word begins with among the terms. No label does: all are in lower case (``casefold``)."""
 
 FOLDS = "folds"
 """Counter of the additions to the counters."""
@@ -137,7 +137,18 @@ def term_partition(term: str, shard: int) -> str:
 
 
 def first_key(sha256: str) -> dict[str, Any]:
+    """Of the entry that names the first image with some bytes.
+
+    Who looks at these bytes puts it down, and whoever no longer has them takes it back, so it is
+    none of what is derived from a record. It says nothing where its image has not those bytes.
+    """
     return item_key(f"SHA256#{sha256}", "FIRST")
+
+
+def first_entry(sha256: str, image_id: str) -> dict[str, Any]:
+    """Each that is put down is another, so that who has seen one knows whether it still is."""
+    put_down = {"image_id": {"S": image_id}, "put_down": {"S": uuid4().hex}}
+    return first_key(sha256) | put_down
 
 
 def band_partition(band: int, digits: str) -> str:
@@ -195,7 +206,7 @@ def image_of(item: Mapping[str, Any]) -> Image:
 
 
 def entries_of(image: Image) -> dict[Key, dict[str, Any]]:
-    """What makes an image findable, by its terms, looks and bytes: entries, by their keys.
+    """What makes an image findable, by its terms and looks: entries, by their keys.
 
     An entry of a term carries the confidences of all, so that one query finds several at once.
     """
@@ -204,11 +215,24 @@ def entries_of(image: Image) -> dict[Key, dict[str, Any]]:
     shard, position = shard_of(image.image_id), position_of(image)
     terms = [(term_partition(term, shard), position) for term in confidences]
     entries = {key: item_key(*key) | found for key in terms}
-    entries |= {key: item_key(*key) for key in _bands_of(image)}
-    if image.fingerprint and image.fingerprint.sha256 and not is_copy(image):
-        key = first_key(image.fingerprint.sha256)
-        entries[key["pk"]["S"], key["sk"]["S"]] = key | {"image_id": _serialize(image.image_id)}
-    return entries
+    return entries | {key: item_key(*key) for key in _bands_of(image)}
+
+
+def bytes_of(image: Image) -> str:
+    """SHA-256 of the bytes that an image is known to have; empty where that is not known."""
+    if image.fingerprint is None or image.status is ImageStatus.DELETED:
+        return ""
+    return image.fingerprint.sha256
+
+
+def has_bytes(image: Image, sha256: str) -> bool:
+    """Whether an image that was put down as the first with these bytes may still be.
+
+    While it is first looked at, its record does not tell. One that waits may be of other bytes by
+    now, and where it is not, it comes as a copy of the next that does.
+    """
+    known = bytes_of(image)
+    return known == sha256 if known else image.status is ImageStatus.PROCESSING
 
 
 def is_copy(image: Image) -> bool:
@@ -239,17 +263,17 @@ def labels_of(image: Image) -> dict[str, str]:
 def _named(image: Image) -> dict[str, tuple[str, float]]:
     """What an image shows that has a name: how it is written, and how sure that is.
 
-    Labels, then those above them, each as sure as the surest below, then moderation labels and
-    celebrities.
+    Labels, then those above them, each as sure as the surest below, then likewise moderation
+    labels, then celebrities.
     """
-    recognition = image.recognition
-    above = ((parent, each.confidence) for each in recognition.labels for parent in each.parents)
-    kinds = (recognition.moderation, recognition.celebrities)
+    labels, moderation = image.recognition.labels, image.recognition.moderation
     named: dict[str, tuple[str, float]] = {}
     for name, confidence in chain(
-        ((each.name, each.confidence) for each in recognition.labels),
-        above,
-        ((each.name, each.confidence) for kind in kinds for each in kind),
+        ((each.name, each.confidence) for each in labels),
+        ((parent, each.confidence) for each in labels for parent in each.parents),
+        ((each.name, each.confidence) for each in moderation),
+        ((each.parent, each.confidence) for each in moderation if each.parent),
+        ((each.name, each.confidence) for each in image.recognition.celebrities),
     ):
         written, known = named.get(name.casefold(), (name, confidence))
         named[name.casefold()] = written, max(known, confidence)
