@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
 from localcloud.cloud import LocalCloud
 from tests.browser.fake_api import API, FakeApi
@@ -96,6 +96,24 @@ def open_fake(new_context: Callable[..., BrowserContext], api: FakeApi) -> Calla
         return page
 
     return open_fake
+
+
+def hold(page: Page, path: str, method: str) -> Callable[[], None]:
+    """Let requests wait until what this gives is called."""
+    held: list[Route] = []
+
+    def keep(route: Route) -> None:
+        if route.request.method == method:
+            held.append(route)
+        else:
+            route.fallback()
+
+    def release() -> None:
+        while held:
+            held.pop().fallback()
+
+    page.route(path, keep)
+    return release
 
 
 def objections(page: Page) -> str:

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from playwright.sync_api import BrowserContext, Request, Route
 
+from chalicelib.model import words_of
 from chalicelib.web.page import CONTENT_TYPES, FOLDER, policy
 from tests.pictures import photo, saved
 
@@ -20,7 +21,8 @@ SIGN_IN = "https://cognito.test"
 
 PICTURE = saved(photo(240, 160))
 PLACEHOLDER = "IBgGHYZlk4lJyqVlv3pXl5Kc0A2l"
-STATUSES = ("QUEUED", "PROCESSING", "COMPLETED", "FAILED")
+STATUSES = ("QUEUED", "PROCESSING", "COMPLETED", "QUARANTINED", "FAILED")
+WHOLE = {"left": 0, "top": 0, "width": 1, "height": 1}
 CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Headers": "*"}
 
 
@@ -120,6 +122,8 @@ class FakeApi:
                 key = f"uploads/{unquote(name)}"
                 found = [image for image in self.images.values() if image["key"] == key]
                 return Answer(found[0]) if found else missing()
+            case method, ["images", image_id, "review" | "release"] if image_id in self.images:
+                return self._reviewed(method, self.images[image_id])
             case method, ["images", image_id, *rest] if image_id in self.images:
                 return self._one(method, self.images[image_id], rest)
         return missing()
@@ -140,6 +144,14 @@ class FakeApi:
             case "DELETE", []:
                 return Answer(self.images.pop(image["image_id"]), 202)
         return missing()
+
+    def _reviewed(self, method: str, image: dict[str, Any]) -> Answer:
+        if not image["withheld_for"]:
+            return refused(409, "not_quarantined", "The image is not withheld.")
+        if method == "GET":
+            return Answer({**image, "renditions": renditions(image)})
+        image |= {"status": "QUEUED", "released": True, "updated_at": "2026-02-01T00:00:00Z"}
+        return Answer(image, 202)
 
     def _list(self, query: dict[str, list[str]]) -> Answer:
         found = list(reversed(self.images.values()))
@@ -183,9 +195,22 @@ def image_id_of(name: str) -> str:
 def matches(image: dict[str, Any], query: dict[str, list[str]]) -> bool:
     return (
         image["status"] in query.get("status", STATUSES)
-        and {label["name"] for label in image["labels"]} >= set(query.get("label", []))
+        and names_in(image, float(query.get("min_confidence", ["0"])[0]))
+        >= set(query.get("label", []))
+        and words_in(image) >= {word for text in query.get("text", []) for word in words_of(text)}
         and query.get("from", [""])[0] <= image["uploaded_at"] <= query.get("to", ["~"])[0]
     )
+
+
+def names_in(image: dict[str, Any], least: float) -> set[str]:
+    """What an image is found by as a label."""
+    found = [*image["labels"], *image["moderation_labels"], *image["celebrities"]]
+    sure = [each for each in found if each["confidence"] >= least]
+    return {name for each in sure for name in (each["name"], *each.get("parents", ()))}
+
+
+def words_in(image: dict[str, Any]) -> set[str]:
+    return {word for line in image["text"] for word in words_of(line["text"])}
 
 
 def missing() -> Answer:
@@ -202,7 +227,7 @@ def image(number: int, *labels: str, url: str = "", **changes: Any) -> dict[str,
     minutes, seconds = divmod(number, 60)
     hours, minutes = divmod(minutes, 60)
     moment = f"2026-01-31T{hours:02}:{minutes:02}:{seconds:02}.000Z"
-    return {
+    made = {
         "image_id": f"image{number:06}",
         "key": f"uploads/picture {number}.jpg",
         "version_id": "1",
@@ -219,26 +244,51 @@ def image(number: int, *labels: str, url: str = "", **changes: Any) -> dict[str,
             for name in labels
         ],
         "image_properties": None,
+        "moderation_labels": [],
+        "faces": [],
+        "text": [],
+        "celebrities": [],
+        "withheld_for": [],
+        "released": False,
+        "duplicates": [],
         "fingerprint": {"phash": "0" * 16, "placeholder": PLACEHOLDER, "colors": ["#8d6549"]},
-        "renditions": [
-            {
-                "name": "small",
-                "key": f"thumbnails/{number}/small.jpg",
-                "format": "jpeg",
-                "width": 640,
-                "height": 480,
-                "size_bytes": 3268,
-                "url": url or f"{PICTURES}/{number}.jpg",
-            }
-        ],
         "uploaded_at": moment,
         "updated_at": moment,
         "processed_at": moment,
         **changes,
     }
+    return made if "renditions" in made else made | {"renditions": renditions(made, url)}
+
+
+def renditions(image: dict[str, Any], url: str = "") -> list[dict[str, Any]]:
+    """What is made of an image: one that shows the whole of it."""
+    image_id = image["image_id"]
+    return [
+        {
+            "name": "small",
+            "key": f"thumbnails/{image_id}/small.jpg",
+            "format": "jpeg",
+            "width": 640,
+            "height": round(640 * image["height"] / image["width"]),
+            "size_bytes": 3268,
+            "window": WHOLE,
+            "url": url or f"{PICTURES}/{image_id}.jpg",
+        }
+    ]
 
 
 def failed(number: int, **changes: Any) -> dict[str, Any]:
     error = {"code": "retries_exhausted", "message": "trying failed too often"}
     nothing = {"renditions": [], "fingerprint": None, "width": None, "height": None}
     return image(number, status="FAILED", error=error, **nothing, **changes)
+
+
+def quarantined(number: int, *reasons: str, **changes: Any) -> dict[str, Any]:
+    """An image that is withheld for these moderation labels."""
+    found = [{"name": name, "confidence": 92.0, "parent": "Violence"} for name in reasons]
+    held = {"status": "QUARANTINED", "withheld_for": list(reasons), "renditions": []}
+    return image(number, **{**held, "moderation_labels": found, **changes})
+
+
+def box(left: float, top: float, width: float = 0.2, height: float = 0.2) -> dict[str, float]:
+    return {"left": left, "top": top, "width": width, "height": height}

@@ -1,12 +1,13 @@
 """Finding images among many: facets, search, dates, and a gallery without an end."""
 
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.fake_api import Answer, FakeApi, failed, image, refused
+from tests.browser.fake_api import API, Answer, FakeApi, box, failed, image, refused
 
 OpenFake = Callable[..., Page]
 
@@ -71,16 +72,123 @@ def test_search_suggests_labels_as_one_types(open_fake: OpenFake, api: FakeApi) 
     expect(page.locator(".tile")).to_have_count(4)
     page.keyboard.press("/")
     page.keyboard.type("ca")
-    expect(page.get_by_role("option")).to_have_text(["Car2, 2 images", "Cat1, 1 image"])
+    expect(page.get_by_role("option")).to_have_text(
+        ["Car2, 2 images", "Cat1, 1 image", "Words “ca”in pictures"]
+    )
     page.keyboard.press("Escape")
     expect(page.get_by_role("option")).to_have_count(0)
     page.keyboard.type("r")
-    expect(page.get_by_role("option")).to_have_count(1)
+    expect(page.get_by_role("option")).to_have_count(2)
     page.keyboard.press("ArrowDown")
     expect(page.get_by_role("option", selected=True)).to_contain_text("Car")
     page.keyboard.press("Enter")
     expect(page.locator(".tile")).to_have_count(2)
     assert urlsplit(page.url).fragment == "label=Car"
+
+
+def written(number: int, *lines: str, **changes: Any) -> dict[str, Any]:
+    """An image in which something is written."""
+    place = box(0.1, 0.1)
+    text = [{"text": line, "confidence": 99.0, "box": place} for line in lines]
+    return image(number, "Poster", text=text, **changes)
+
+
+def test_words_in_pictures_are_searched(open_fake: OpenFake, api: FakeApi) -> None:
+    """By the last suggestion, together with a label; a chip shows it and takes it back."""
+    api.put(written(1, "Summer SALE"), written(2, "Sale", labels=[]), image(3, "Poster"))
+    page = open_fake("#label=Poster")
+    expect(page.locator(".tile")).to_have_count(2)
+    page.keyboard.press("/")
+    page.keyboard.type("sale")
+    expect(page.locator("#suggestions").get_by_role("option")).to_have_text(
+        ["Words “sale”in pictures"]
+    )
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    expect(page.locator(".tile")).to_have_count(1)
+    assert names(page) == ["picture 1.jpg"]
+    assert last_list(api) | {"limit": []} == {"label": ["Poster"], "text": ["sale"], "limit": []}
+    assert urlsplit(page.url).fragment == "label=Poster&text=sale"
+    page.get_by_role("button", name="Words in the picture: “sale”", pressed=True).click()
+    expect(page.locator(".tile")).to_have_count(2)
+    assert urlsplit(page.url).fragment == "label=Poster"
+
+
+@pytest.mark.parametrize("typed", ['"summer sale"', "“summer sale”", "text: summer sale"])
+def test_words_can_be_typed_as_such(open_fake: OpenFake, api: FakeApi, typed: str) -> None:
+    """In quotation marks or behind a word, without a suggestion; none of these is a label."""
+    api.put(written(1, "Sale of the summer"), image(2, "Cat"))
+    page = open_fake()
+    search = page.get_by_role("combobox", name="Search")
+    search.fill(typed)
+    search.press("Enter")
+    expect(page.locator(".tile")).to_have_count(1)
+    assert urlsplit(page.url).fragment == "text=summer+sale"
+    assert not [request for request in api.requests("GET", "/labels") if "prefix" in request.url]
+
+
+def test_text_without_a_word_is_not_searched(open_fake: OpenFake, api: FakeApi) -> None:
+    """The API would refuse it."""
+    api.put(image(1))
+    page = open_fake()
+    search = page.get_by_role("combobox", name="Search")
+    search.fill('" … "')
+    search.press("Enter")
+    expect(page.locator(".tile")).to_have_count(1)
+    assert urlsplit(page.url).fragment == ""
+
+
+def test_a_line_in_the_picture_leads_to_others(open_fake: OpenFake, api: FakeApi) -> None:
+    """By its words, of which the API takes ten; one without words leads nowhere."""
+    line = "One, two: three four five six seven eight nine ten eleven"
+    api.put(written(1, line, "· · ·"), written(2, line.upper()), written(3, "One"))
+    page = open_fake("#image=image000001")
+    page.get_by_role("button", name="Show images with the words · · ·").click(force=True)
+    expect(page.locator("#detail")).to_be_visible()
+    page.get_by_role("button", name="Show images with the words One, two").click()
+    expect(page.locator(".tile")).to_have_count(2)
+    assert last_list(api)["text"] == ["one two three four five six seven eight nine ten"]
+
+
+def test_labels_have_a_least_confidence(open_fake: OpenFake, api: FakeApi) -> None:
+    """Which is offered beside a label alone, stands in the address, and goes with the label."""
+    unsure = image(2, "Cat")
+    unsure["labels"][0]["confidence"] = 61.0
+    api.put(image(1, "Cat"), unsure, image(3, "Dog"))
+    page = open_fake()
+    expect(page.locator(".tile")).to_have_count(3)
+    least = page.get_by_label("Least confidence of labels")
+    expect(least).to_be_hidden()
+    page.locator("#facets").get_by_role("button", name="Cat").click()
+    expect(page.locator(".tile")).to_have_count(2)
+    least.select_option("≥ 80 %")
+    expect(page.locator(".tile")).to_have_count(1)
+    assert last_list(api)["min_confidence"] == ["80"]
+    assert urlsplit(page.url).fragment == "label=Cat&min_confidence=80"
+    page.locator(".chip[aria-pressed=true]").click()
+    expect(page.locator(".tile")).to_have_count(3)
+    expect(least).to_be_hidden()
+    assert "min_confidence" not in last_list(api)
+
+
+def test_a_confidence_of_an_address_is_kept(open_fake: OpenFake, api: FakeApi) -> None:
+    """Though it is none of those that are offered."""
+    api.put(image(1, "Cat"))
+    page = open_fake("#label=Cat&min_confidence=85.5")
+    expect(page.get_by_label("Least confidence of labels")).to_have_value("85.5")
+    assert last_list(api)["min_confidence"] == ["85.5"]
+
+
+def test_the_api_knows_what_a_label_finds(open_fake: OpenFake, api: FakeApi) -> None:
+    """Parents, moderation labels and celebrities; and what it lists otherwise is not dropped."""
+    dog = image(1, "Dog")
+    dog["labels"][0]["parents"] = ["Animal"]
+    api.put(dog)
+    page = open_fake("#label=Animal")
+    expect(page.locator(".tile")).to_have_count(1)
+    api.answers["GET", "/images"] = Answer({"images": [image(2, "Bird")], "cursor": None})
+    page.goto(f"{API}/#label=Feather")
+    expect(page.locator(".tile .name")).to_have_text("picture 2.jpg")
 
 
 def test_a_file_is_found_by_its_name(open_fake: OpenFake, api: FakeApi) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import skimage.data
 from PIL import Image
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import objections
-from tests.browser.fake_api import FakeApi, failed, image, missing, refused
+from tests.browser.conftest import hold, objections
+from tests.browser.fake_api import WHOLE, FakeApi, box, failed, image, missing, refused
 from tests.pictures import exif, photo, saved
 
 numbers = count(1)
@@ -169,6 +169,169 @@ def test_the_detail_shows_what_is_known(page: Page) -> None:
     expect(face(page, first)).to_be_focused()
 
 
+def portrait(number: int = 1, **changes: Any) -> dict[str, Any]:
+    """An image in which Rekognition sees all that it can."""
+    made = image(number, "Person", "Smile", **{"width": 1000, "height": 1000, **changes})
+    made["labels"][0]["boxes"] = [box(0.1, 0.2, 0.8, 0.7)]
+    sure = {"confidence": 98.4}
+    traits = [("smile", "true"), ("beard", "false"), ("eyes_open", "false"), ("emotions", "happy")]
+    attributes = [{"name": name, "value": value, **sure} for name, value in traits]
+    attributes.append({"name": "age_range", "value": "25–35"})
+    made["faces"] = [{"box": box(0.4, 0.2), "attributes": attributes, **sure}]
+    made["text"] = [{"text": "Summer sale", "box": box(0.1, 0.8, 0.5, 0.1), **sure}]
+    urls = ["www.wikidata.org/wiki/Q7259", "javascript:alert(1)", "//evil.test", "a@evil.test", "x"]
+    made["celebrities"] = [{"name": "Ada", "box": box(0.4, 0.1), "urls": urls, **sure}]
+    made["moderation_labels"] = [{"name": "Alcohol", "parent": "", **sure}]
+    return made
+
+
+def test_all_that_rekognition_sees_is_told(open_fake: Callable[..., Page], api: FakeApi) -> None:
+    """Attributes of faces in words; links that can be some, and lead away without a trace."""
+    api.put(portrait())
+    page = open_fake("#image=image000001")
+    facts = page.get_by_role("region", name="About this image")
+    traits = "smile 98 % · no beard 98 % · eyes closed 98 % · happy 98 % · age 25–35"
+    expect(facts.locator(".attributes")).to_have_text(traits)
+    expect(facts.get_by_role("button", name="Show images with the words")).to_contain_text(
+        "Summer sale98 %"
+    )
+    expect(facts.get_by_role("button", name="Show images with Alcohol")).to_be_visible()
+    link = facts.locator(".people").get_by_role("link")
+    expect(link).to_have_text("wikidata.org about Ada, in a new tab")
+    expect(link).to_have_attribute("href", "https://www.wikidata.org/wiki/Q7259")
+    expect(link).to_have_attribute("rel", "noopener noreferrer")
+    facts.get_by_role("button", name="Show images with Ada").click()
+    expect(page.locator(".tile")).to_have_count(1)
+    assert page.url.endswith("#label=Ada")
+
+
+def test_what_was_not_found_takes_no_room(open_fake: Callable[..., Page], api: FakeApi) -> None:
+    """No title, no switch, no mark."""
+    api.put(image(1))
+    page = open_fake()
+    expect(page.locator(".tile .mark")).to_have_count(0)
+    face(page, "picture 1.jpg").click()
+    expect(page.locator("#detail h3")).to_have_text(["Renditions", "Palette", "Details"])
+    expect(page.locator("#detail input")).to_have_count(0)
+
+
+def drawn(page: Page) -> list[str]:
+    """Of the boxes that are seen, what they are called."""
+    page.wait_for_timeout(300)  # they fade
+    return [
+        box.text_content() or ""
+        for box in page.locator(".box").all()
+        if box.evaluate("box => getComputedStyle(box).opacity") == "1"
+    ]
+
+
+def test_boxes_are_chosen_by_kind(open_fake: Callable[..., Page], api: FakeApi) -> None:
+    """Labels' at first; by a switch each, all by a key; the choice outlives the page."""
+    api.put(portrait())
+    page = open_fake("#image=image000001", reduced_motion="reduce")
+    expect(page.locator(".box")).to_have_count(4)
+    assert drawn(page) == ["Person"]
+    page.get_by_role("checkbox", name="Boxes of faces").focus()
+    page.keyboard.press("Space")
+    page.get_by_role("checkbox", name="Boxes of labels").uncheck()
+    assert drawn(page) == ["Face 1"]
+    page.keyboard.press("b")
+    assert drawn(page) == []
+    expect(page.get_by_role("checkbox", name="Boxes of faces")).not_to_be_checked()
+    page.keyboard.press("b")
+    page.reload()
+    expect(page.locator(".box")).to_have_count(4)
+    assert drawn(page) == ["Face 1"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "name"),
+    [
+        (".chip:has-text('Person')", "Person"),
+        (".chip:has-text('Ada')", "Ada"),
+        (".face-entry", "Face 1"),
+        (".chip:has-text('Summer sale')", "Summer sale"),
+    ],
+)
+def test_an_entry_lights_its_box(
+    open_fake: Callable[..., Page], api: FakeApi, entry: str, name: str
+) -> None:
+    """By focus or pointer, alone and whether or not its kind is drawn."""
+    api.put(portrait())
+    page = open_fake("#image=image000001", reduced_motion="reduce")
+    page.locator(".facts").locator(entry).focus()
+    assert drawn(page) == [name]
+    page.locator("#detail-close").focus()
+    assert drawn(page) == ["Person"]
+    page.locator(".facts").locator(entry).hover()
+    assert drawn(page) == [name]
+
+
+@pytest.mark.parametrize("viewport", [(1280, 800), (375, 700)])
+def test_boxes_lie_right_on_a_crop(
+    open_fake: Callable[..., Page], api: FakeApi, viewport: tuple[int, int]
+) -> None:
+    """Where there is no rendition of the whole: moved, and cut off where the crop ends."""
+    made = portrait(width=2000)
+    window = {"left": 0.25, "top": 0, "width": 0.5, "height": 1}
+    made["renditions"][0] |= {"window": window, "width": 400, "height": 400}
+    made["celebrities"][0]["box"] = box(0.05, 0.1, 0.1, 0.1)
+    api.put(made)
+    page = open_fake("#image=image000001", viewport={"width": viewport[0], "height": viewport[1]})
+    frame = page.locator(".frame").bounding_box()
+    assert frame is not None
+    assert frame["width"] == pytest.approx(frame["height"], abs=1)
+    places = {}
+    for each in page.locator(".box").all():
+        if place := each.bounding_box():
+            left, top = place["x"] - frame["x"], place["y"] - frame["y"]
+            sides = (left, top, place["width"], place["height"])
+            places[each.text_content()] = [side / frame["width"] for side in sides]
+    assert places.keys() == {"Person", "Face 1", "Summer sale"}
+    assert places["Person"] == pytest.approx([0, 0.2, 1, 0.7], abs=0.01)
+    assert places["Face 1"] == pytest.approx([0.3, 0.2, 0.4, 0.2], abs=0.01)
+    assert places["Summer sale"] == pytest.approx([0, 0.8, 0.7, 0.1], abs=0.01)
+
+
+def test_no_box_lies_wrong(open_fake: Callable[..., Page], api: FakeApi) -> None:
+    """None at all where nothing is known of what a crop shows."""
+    made = portrait(width=2000)
+    made["renditions"][0] |= {"window": WHOLE, "width": 400, "height": 400}
+    api.put(made)
+    page = open_fake("#image=image000001")
+    expect(page.locator(".frame img.loaded")).to_be_visible()
+    expect(page.locator(".box")).to_have_count(0)
+
+
+def test_duplicates_lead_to_what_was_there_first(
+    open_fake: Callable[..., Page], api: FakeApi
+) -> None:
+    """By name and picture, exact or near; one that is gone by now is called so."""
+    api.put(image(1), image(2, "Cat"))
+    kinds = {"image000001": (0, True), "image000002": (1, False), "image000009": (3, False)}
+    known = [
+        {"image_id": image_id, "distance": distance, "is_exact": is_exact}
+        for image_id, (distance, is_exact) in kinds.items()
+    ]
+    api.put(image(3, "Cat", duplicates=known))
+    page = open_fake("#show=completed&label=Cat")
+    expect(page.locator(".tile .mark")).to_have_count(1)
+    face(page, "picture 3.jpg").click()
+    duplicates = page.locator(".duplicates li")
+    expect(duplicates).to_have_text(
+        [
+            "Same file as picture 1.jpg ",
+            "Looks like picture 2.jpg (1 bit)",
+            "Looks like an image that has been deleted since (3 bits)",
+        ]
+    )
+    expect(duplicates.locator("img.loaded")).to_have_count(2)
+    expect(duplicates.last.get_by_role("button")).to_have_count(0)
+    expect(page.locator("#detail h3").filter(has_text="Similar pictures")).to_be_visible()
+    duplicates.first.get_by_role("button").click()
+    expect(page.locator("#detail-name")).to_have_text("picture 1.jpg")
+
+
 def test_an_image_is_processed_again(page: Page) -> None:
     """It keeps its picture meanwhile; what a list does not tell is there too: its versions."""
     name = completed(page, name_of("again"))
@@ -206,24 +369,6 @@ def test_deleting_asks_first(page: Page) -> None:
     page.reload()
     expect(page.locator("main")).to_have_attribute("aria-busy", "false")
     expect(tile(page, name)).to_have_count(0)
-
-
-def hold(page: Page, path: str, method: str) -> Callable[[], None]:
-    """Let requests wait until what this gives is called."""
-    held: list[Route] = []
-
-    def keep(route: Route) -> None:
-        if route.request.method == method:
-            held.append(route)
-        else:
-            route.fallback()
-
-    def release() -> None:
-        while held:
-            held.pop().fallback()
-
-    page.route(path, keep)
-    return release
 
 
 def test_what_is_being_deleted_cannot_be_kept(open_fake: Callable[..., Page], api: FakeApi) -> None:

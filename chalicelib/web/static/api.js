@@ -35,8 +35,8 @@ class ApiError extends Error {
 }
 
 /** A page of images, newest first: `{ images, cursor }`. It may hold none and yet not be the last. */
-export const list = ({ labels = [], ...others }) =>
-  call("GET", `images?${query({ ...others, label: labels })}`);
+export const list = ({ labels = [], texts = [], ...others }) =>
+  call("GET", `images?${query({ ...others, label: labels, text: texts })}`);
 
 export const show = (id) => call("GET", imagePath(id));
 
@@ -50,6 +50,13 @@ export const similar = (id, limit) => call("GET", imagePath(id, `/similar?${quer
 export const remove = (id) => call("DELETE", imagePath(id));
 
 export const reprocess = (id) => call("POST", imagePath(id, "/reprocess"));
+
+/** An image that is withheld, with links to its renditions: for reviewers. */
+export const review = (id) => call("GET", imagePath(id, "/review"));
+
+/** Release the version that was looked at; refused if it is not the one that is there. */
+export const release = (id, version) =>
+  call("POST", imagePath(id, `/release?${query({ version_id: version })}`));
 
 /** Labels of the whole catalog, most frequent first: `{ labels: [{ name, images }], total }`. */
 export const labels = ({ prefix, limit }) => call("GET", `labels?${query({ prefix, limit })}`);

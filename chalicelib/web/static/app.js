@@ -8,10 +8,11 @@ import { Detail } from "./detail.js";
 import { confirmDeletion, urlDialog } from "./dialogs.js";
 import { $ } from "./dom.js";
 import { onDrop } from "./drop.js";
-import { Filters, period, toggle } from "./filters.js";
-import { fileName, reasonOf } from "./format.js";
+import { Filters, period, toggle, toggleText } from "./filters.js";
+import { fileName, quoted, reasonOf, wordsOf } from "./format.js";
 import { Gallery, summary } from "./gallery.js";
 import { Overview } from "./overview.js";
+import { inWords } from "./review.js";
 import { filterOf, goToImage, leaveImage, onRoute, route } from "./route.js";
 import { Search } from "./search.js";
 import { session } from "./session.js";
@@ -22,6 +23,9 @@ import { Watch } from "./watch.js";
 const CALM_MS = { first: 3000, growth: 1.5, longest: 60_000 };
 
 const DELETED = "This image has been deleted.";
+
+/** The most that the API takes at a time; a line of text may have more. */
+const MOST_WORDS = 10;
 
 const collection = new Collection();
 const watch = new Watch();
@@ -37,8 +41,11 @@ const gallery = new Gallery(collection, {
 });
 const detail = new Detail(collection, {
   search: (label) => toggle(label, true),
+  searchText: (line) => toggleText(wordsOf(line).slice(0, MOST_WORDS).join(" "), true),
   remove: (image) => remove(image),
   retry: (image) => reprocess(image),
+  release: (image) => release(image),
+  refused: (image, error) => refused(image, error),
   closed: (id) => gallery.focus(id) || $("#statuses :checked").focus(),
   failed: (error) => notice.show(error),
   gone: (id) => vanish(id),
@@ -83,30 +90,38 @@ collection.addEventListener("change", describe);
 function describe() {
   const { images, loading, error, complete } = collection;
   const isEmpty = !images.length && complete && !loading && !error;
-  const { show, labels, from, to } = route();
-  const isFiltered = Boolean(show !== "all" || labels.length || from || to);
+  const { show, labels, texts, from, to } = route();
+  const isFiltered = Boolean(show !== "all" || labels.length || texts.length || from || to);
   $("#welcome").hidden = !isEmpty || isFiltered;
   $("#nothing").hidden = !isEmpty || !isFiltered;
   $("#summary").textContent = loading ? "Loading …" : images.length ? summary(collection) : "";
   $("main").setAttribute("aria-busy", String(loading));
   $("#sign-out").title = session.who ? `Signed in as ${session.who}` : "";
-  describeNothing(show, labels, from || to ? period(from, to) : "");
+  describeNothing(route());
 }
 
 const EMPTY = {
   all: "No images",
   completed: "No completed images",
   progress: "Nothing in progress",
+  quarantined: "Nothing in quarantine",
   failed: "No failures",
 };
 
-function describeNothing(show, labels, when) {
-  const named = labels.map((label) => `“${label}”`).join(" and ");
-  $("#nothing-title").textContent = [EMPTY[show], named && `with ${named}`, when]
-    .filter(Boolean)
-    .join(" ");
+function describeNothing({ show, labels, confidence, texts, from, to }) {
+  const named = labels.map(quoted).join(" and ");
+  const written = texts.map(quoted).join(" and ");
+  const sentence = [
+    EMPTY[show],
+    named && `with ${named}`,
+    named && confidence && `at ${confidence} % or more`,
+    written && `${named ? "and" : "with"} ${written} written in them`,
+    (from || to) && period(from, to),
+  ];
+  $("#nothing-title").textContent = sentence.filter(Boolean).join(" ");
   $("#nothing-text").textContent = named
-    ? "Completed images have labels, as Rekognition names them in English."
+    ? "Completed images have labels, as Rekognition names them in English. " +
+      "Put words in quotation marks to look for them in pictures."
     : "New images appear here by themselves.";
 }
 
@@ -167,6 +182,8 @@ uploads.addEventListener("preview", () => gallery.arrange());
 uploads.addEventListener("over", ({ detail: upload }) => {
   const labels = upload.labels ? `: ${upload.labels}` : "";
   if (upload.state === "COMPLETED") announce(`${upload.name} completed${labels}.`);
+  else if (upload.isWithheld)
+    announce(`${upload.name} is withheld until somebody has looked at it.`);
   else if (upload.state !== "CANCELLED") announce(`${upload.name} failed: ${reasonOf(upload)}`);
 });
 
@@ -231,24 +248,50 @@ const removeOnce = ({ image_id: id }) =>
   });
 
 /** Process an image again; its way is followed like that of a new one. */
-async function reprocess({ image_id: id, key }) {
+const reprocess = (image) =>
+  followed(image, `${fileName(image)} is processed again.`, () => api.reprocess(image.image_id));
+
+/** Release what somebody has looked at: this version, and no other. */
+const release = (image) =>
+  followed(image, `${fileName(image)} is released, and processed again.`, () =>
+    api.release(image.image_id, image.version_id),
+  );
+
+async function followed(image, words, ask) {
+  const { image_id: id } = image;
   notice.hide();
   detail.complain(id, null);
   try {
-    const status = await api.reprocess(id);
-    announce(`${fileName({ key })} is processed again.`);
+    const status = await ask();
+    announce(words);
     uploads.reopen(status);
     follow(await api.show(id));
     overview.outdate();
   } catch (error) {
-    if (error.status === 404) vanish(id);
-    else if (!detail.complain(id, error)) notice.show(error);
+    await refused(image, error);
   }
+}
+
+/** Say what the API said no with; where it is another image by now, show it as it is. */
+async function refused({ image_id: id }, error) {
+  if (error.status === 404) {
+    vanish(id);
+    return;
+  }
+  if (!detail.complain(id, inWords(error))) notice.show(inWords(error));
+  if (error.status !== 409) return;
+  overview.outdate();
+  const image = await api.show(id).catch(() => null);
+  if (image) follow(image);
 }
 
 // ── searching ────────────────────────────────────────────────────────────────────────────────────
 
-new Search({ label: (name) => toggle(name, true), file: (name) => openFile(name) });
+new Search({
+  label: (name) => toggle(name, true),
+  text: (words) => toggleText(words, true),
+  file: (name) => openFile(name),
+});
 
 async function openFile(name) {
   notice.hide();

@@ -1,6 +1,7 @@
 /** The images that a filter asks for, as far as they are loaded: newest first, each once. */
 
 import * as api from "./api.js";
+import { wordsOf } from "./format.js";
 
 /** The first page comes soon, further ones are as large as the API gives them. */
 const FIRST_PAGE = 60;
@@ -17,9 +18,12 @@ export const IN_PROGRESS = ["QUEUED", "PROCESSING"];
 
 export const isInProgress = (image) => IN_PROGRESS.includes(image.status);
 
+/** Whether nobody is given its renditions, whatever its status is by now. */
+export const isWithheld = (image) => image.withheld_for.length > 0;
+
 /** Tells `change` whenever images come, change or go, and `state` when loading begins or ends. */
 export class Collection extends EventTarget {
-  filter = { statuses: [], labels: [] };
+  filter = { statuses: [], labels: [], texts: [] };
   images = [];
   error = null;
   loading = false;
@@ -33,8 +37,9 @@ export class Collection extends EventTarget {
   }
 
   /**
-   * Start over with another filter: statuses (none: all), labels that an image must all have, and
-   * the times (ISO 8601, UTC) from and to which it was uploaded.
+   * Start over with another filter: statuses (none: all), labels that an image must all have and
+   * how sure they must be, words that must be written in it, and the times (ISO 8601, UTC) from and
+   * to which it was uploaded.
    */
   ask(filter) {
     this.filter = filter;
@@ -99,7 +104,8 @@ export class Collection extends EventTarget {
 
   /** An image as it is now: shown where the filter and what is loaded so far have a place for it. */
   put(image) {
-    if (this.#hasPlace(image)) this.#keep(image);
+    if (!matches(image, this.filter)) this.#byId.delete(image.image_id);
+    else if (this.#hasPlace(image)) this.#keep(image);
     this.#changed(image);
   }
 
@@ -129,7 +135,6 @@ export class Collection extends EventTarget {
     const { image_id: id } = image;
     if (this.#removed.get(id) === image.version_id) return false;
     const known = this.#byId.get(id);
-    if (!matches(image, this.filter)) return this.#byId.delete(id);
     this.#byId.set(id, withLinks(image, known));
     return known?.updated_at !== image.updated_at;
   }
@@ -180,14 +185,28 @@ const nextPage = ({ query, cursor }) =>
 /** Where the API puts an image in its lists. */
 const position = (image) => (image ? `${image.uploaded_at}#${image.image_id}` : "");
 
-function matches(image, { statuses, labels, from, to }) {
-  const names = new Set(image.labels.map((label) => label.name.toLowerCase()));
+/**
+ * Whether an image is what a filter asks for. Only for one that comes from elsewhere: of those that
+ * the API lists, it knows better.
+ */
+function matches(image, { statuses, labels, min_confidence: least = 0, texts, from, to }) {
+  const names = namesIn(image, least);
+  const words = new Set(image.text.flatMap(({ text }) => wordsOf(text)));
   return (
     (!statuses.length || statuses.includes(image.status)) &&
     labels.every((label) => names.has(label.toLowerCase())) &&
+    texts.flatMap(wordsOf).every((word) => words.has(word)) &&
     (!from || image.uploaded_at >= from) &&
     (!to || image.uploaded_at <= to)
   );
+}
+
+/** What an image is found by as a label: labels and those above them, moderation labels, celebrities. */
+function namesIn({ labels, moderation_labels, celebrities }, least) {
+  const isSure = ({ confidence }) => confidence >= least;
+  const named = [...labels, ...moderation_labels, ...celebrities].filter(isSure);
+  const names = named.flatMap(({ name, parents = [] }) => [name, ...parents]);
+  return new Set(names.map((name) => name.toLowerCase()));
 }
 
 /** The image with the links it had, while they last: a new link would load the picture again. */

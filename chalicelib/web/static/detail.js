@@ -2,21 +2,18 @@
 
 import * as api from "./api.js";
 import { announce } from "./announcer.js";
+import { Boxes } from "./boxes.js";
+import { isInProgress, isWithheld } from "./collection.js";
 import { closeOnBackdrop } from "./dialogs.js";
-import { isInProgress } from "./collection.js";
-import { $, el, fill, icon, unseen } from "./dom.js";
-import { bytes, fileName, moment, percent, reasonOf, shutter, size } from "./format.js";
-import { picture, placeholder, ratioOf } from "./pictures.js";
+import { $, el, fill, icon, section, unseen } from "./dom.js";
+import * as duplicates from "./duplicates.js";
+import { STATUS_WORDS, bytes, fileName, moment, percent, reasonOf, shutter, size } from "./format.js";
+import { picture, placeholder, ratioOf, renditionFor, windowOf } from "./pictures.js";
+import { moderation, recognized } from "./recognition.js";
+import { review, veil } from "./review.js";
 import { goToImage, leaveImage, route } from "./route.js";
 
-const BOXES_KEY = "image-pipeline.boxes";
 const SWIPE_PX = 60;
-const STATUS_WORDS = {
-  QUEUED: "Queued",
-  PROCESSING: "Processing …",
-  COMPLETED: "Completed",
-  FAILED: "Failed",
-};
 
 /** A small picture is not blown up beyond recognition, nor shown as a stamp. */
 const LEAST_WIDTH = 320;
@@ -24,17 +21,21 @@ const LEAST_WIDTH = 320;
 const MOST_SIMILAR = 12;
 const SIMILAR_WIDTH = 96;
 
+const NOTHING_TO_SHOW = "There is no picture of it yet. Try again once it has been processed.";
+
 export class Detail {
   #dialog = $("#detail");
   #collection;
   #actions;
   #image = null;
   #whole = null;
-  #withBoxes = recall(BOXES_KEY) !== "off";
+  #boxes = new Boxes(this.#dialog);
+  #turn = 0;
 
   /**
-   * @param actions `search(label)`, `remove(image)`, `retry(image)`, `closed(id)`, `failed(error)`, and
-   *   `gone(id)` for an image that has been deleted
+   * @param actions `search(label)`, `searchText(line)`, `remove(image)`, `retry(image)`,
+   *   `release(image)`, `refused(image, error)` for what was asked of an image, `closed(id)`,
+   *   `failed(error)`, and `gone(id)` for an image that has been deleted
    */
   constructor(collection, actions) {
     this.#collection = collection;
@@ -85,6 +86,7 @@ export class Detail {
   close() {
     const { image_id: id } = this.#image ?? {};
     this.#image = null;
+    this.#turn += 1;
     if (!id) return;
     fill($("#detail-picture")); // what is loading need not go on
     this.#dialog.close();
@@ -94,10 +96,13 @@ export class Detail {
   #show(image) {
     const isNew = image.image_id !== this.#image?.image_id;
     this.#image = image;
+    this.#turn += 1; // which hides again what a reviewer was shown
+    this.#boxes.of(image);
     if (!this.#dialog.open) this.#dialog.showModal();
     $("#detail-name").textContent = fileName(image);
     $("#detail-line").textContent = lineOf(image);
     $("#detail-again").disabled = isInProgress(image);
+    $("#detail-delete").hidden = isWithheld(image); // it stands beside the other verdict
     fill($("#detail-picture"), this.#easel(image));
     fill($("#detail-facts"), this.#facts(image));
     this.#arrows();
@@ -106,17 +111,21 @@ export class Detail {
       this.#whole = null;
       fill($("#detail-more"));
       this.complain(image.image_id, null);
-      announce(`${fileName(image)}, ${STATUS_WORDS[image.status]}.`);
+      announce(`${fileName(image)}, ${stateOf(image)}.`);
     }
     if (!this.#dialog.contains(document.activeElement)) $("#detail-close").focus();
     this.#askMore(image);
   }
 
-  /** What a list does not tell: the versions of the original, and which pictures are similar. */
-  async #askMore({ image_id: id, updated_at }) {
-    const [whole, similar] = await Promise.all([
+  /**
+   * What a list does not tell: the versions of the original, which pictures are similar, and what its
+   * duplicates are called.
+   */
+  async #askMore({ image_id: id, updated_at, duplicates: known }) {
+    const [whole, similar, same] = await Promise.all([
       api.show(id).catch((error) => error),
       api.similar(id, MOST_SIMILAR).catch(() => null),
+      duplicates.found(known, this.#collection),
     ]);
     if (this.#image?.image_id !== id || this.#image.updated_at !== updated_at) return;
     if (whole.status === 404) {
@@ -126,6 +135,7 @@ export class Detail {
     this.#whole = whole instanceof Error ? null : whole;
     fill(
       $("#detail-more"),
+      same.length > 0 && section("Duplicates", duplicates.list(same)),
       similar?.images.length > 0 && section("Similar pictures", strip(similar.images)),
       whole.versions?.length > 0 && section("Versions", versions(whole.versions)),
     );
@@ -158,7 +168,7 @@ export class Detail {
       ArrowRight: () => this.#step(1),
       Delete: () => this.#actions.remove(this.#image),
       Escape: leaveImage,
-      b: () => this.#switchBoxes(!this.#withBoxes),
+      b: () => this.#boxes.toggle(),
     }[event.key];
     if (!run || event.altKey || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
@@ -166,19 +176,52 @@ export class Detail {
   }
 
   #easel(image) {
+    if (isWithheld(image)) return veil(image, () => this.#look(image));
     if (image.status === "FAILED") return this.#failure(image);
     if (!image.renditions.length) return waiting(image);
+    return this.#frame(image, isInProgress(image) && el("div", { class: "again" }, waiting(image)));
+  }
+
+  /** The picture under its boxes. Where there is none but a crop, it is framed as that. */
+  #frame(image, over) {
     const width = Math.min(innerWidth, 1600);
-    const frame = el(
+    const rendition = renditionFor(image, width);
+    const window = windowOf(rendition, image);
+    const shape = window?.width === 1 && window.height === 1 ? image : rendition;
+    const style = { "--ratio": ratioOf(shape), "--most": `${mostWidth(shape)}px` };
+    return el(
       "div",
-      { class: "frame", style: { "--ratio": ratioOf(image), "--most": `${mostWidth(image)}px` } },
+      { class: "frame", style },
       placeholder(image),
       picture(image, width),
-      el("div", { class: "boxes", "aria-hidden": "true" }, boxesOf(image)),
-      isInProgress(image) && el("div", { class: "again" }, waiting(image)),
+      window && this.#boxes.layer(window),
+      over,
     );
-    frame.classList.toggle("with-boxes", this.#withBoxes);
-    return frame;
+  }
+
+  /** Show a withheld picture, until something else is shown. */
+  async #look(image) {
+    const turn = this.#turn;
+    this.complain(image.image_id, null);
+    const seen = await api.review(image.image_id).catch((error) => error);
+    if (turn !== this.#turn) return;
+    if (seen instanceof Error) await this.#actions.refused(image, seen);
+    else if (!seen.renditions.length)
+      this.complain(image.image_id, new Error(NOTHING_TO_SHOW));
+    else {
+      // The verdict is about what is seen, which may be newer than what the list has.
+      if (seen.updated_at !== image.updated_at) this.#show({ ...seen, renditions: [] });
+      this.#boxes.of(seen);
+      const hide = el("button", { type: "button", class: "hide" }, "Hide the picture");
+      hide.addEventListener("click", () => this.#hide());
+      fill($("#detail-picture"), this.#frame(seen, hide));
+      hide.focus();
+    }
+  }
+
+  #hide() {
+    fill($("#detail-picture"), this.#easel(this.#image));
+    $("#detail-picture button")?.focus();
   }
 
   #failure(image) {
@@ -196,7 +239,11 @@ export class Detail {
   #facts(image) {
     const { exif = {}, image_properties: properties } = image;
     return [
-      image.labels.length > 0 && section("Labels", this.#labels(image), this.#boxSwitch(image)),
+      isWithheld(image) && review(image, this.#actions),
+      ...recognized(image, this.#boxes, this.#actions),
+      !isWithheld(image) &&
+        image.moderation_labels.length > 0 &&
+        section("Moderation", moderation(image, this.#actions.search)),
       image.renditions.length > 0 && section("Renditions", renditions(image)),
       image.fingerprint?.colors?.length > 0 &&
         section("Palette", palette(image.fingerprint.colors)),
@@ -204,67 +251,18 @@ export class Detail {
       hasCamera(exif) && section("Camera", definitions(camera(exif))),
     ];
   }
-
-  #labels(image) {
-    const dots = dotsOf(image);
-    const chips = image.labels.map((label, index) => this.#label(label, index, dots[index]));
-    return el("ul", { class: "chips", role: "list" }, chips);
-  }
-
-  #label(label, index, dot) {
-    const light = (isLit) => () => this.#light(index, isLit);
-    const { name, confidence, boxes, parents } = label;
-    const chip = el(
-      "button",
-      {
-        type: "button",
-        class: "chip label",
-        title: parents.length ? `${name} · ${parents.join(" · ")}` : name,
-        style: { "--confidence": `${confidence}%` },
-        on: {
-          click: () => this.#actions.search(name),
-          pointerenter: light(true),
-          pointerleave: light(false),
-          focus: light(true),
-          blur: light(false),
-        },
-      },
-      boxes.length > 0 && el("span", { class: "dot", style: { "--hue": hue(dot) } }),
-      unseen("Show images with "),
-      name,
-      el("span", { class: "amount" }, percent(confidence)),
-    );
-    return el("li", {}, chip);
-  }
-
-  /** Make the boxes of one label stand out. */
-  #light(index, isLit) {
-    const boxes = $(".boxes", this.#dialog);
-    boxes?.classList.toggle("dimmed", isLit);
-    for (const box of boxes?.children ?? [])
-      box.classList.toggle("lit", isLit && box.dataset.labels.split(" ").includes(String(index)));
-  }
-
-  #boxSwitch(image) {
-    if (!image.labels.some((label) => label.boxes.length)) return null;
-    const toggle = (event) => this.#switchBoxes(event.target.checked);
-    const box = el("input", { type: "checkbox", id: "with-boxes", on: { change: toggle } });
-    box.checked = this.#withBoxes;
-    return el("label", { class: "switch" }, box, "Boxes");
-  }
-
-  #switchBoxes(isOn) {
-    this.#withBoxes = isOn;
-    remember(BOXES_KEY, isOn ? "on" : "off");
-    $(".frame", this.#dialog)?.classList.toggle("with-boxes", isOn);
-    const box = $("#with-boxes");
-    if (box) box.checked = isOn;
-  }
 }
 
 function lineOf(image) {
-  const parts = [STATUS_WORDS[image.status], moment(image.uploaded_at)];
+  const parts = [stateOf(image), moment(image.uploaded_at)];
+  if (image.released) parts.push("Released by a reviewer");
   return parts.join(" · ");
+}
+
+/** `Quarantined`, `Quarantined, Queued`, `Completed` */
+function stateOf(image) {
+  const words = isWithheld(image) ? [STATUS_WORDS.QUARANTINED] : [];
+  return [...new Set([...words, STATUS_WORDS[image.status]])].join(", ");
 }
 
 const mostWidth = (image) => Math.max(image.width, LEAST_WIDTH);
@@ -276,50 +274,6 @@ const waiting = (image) =>
     el("span", { class: "spinner", "aria-hidden": "true" }),
     el("p", {}, STATUS_WORDS[image.status]),
   );
-
-/** One for each place: a face may be the box of a person too. */
-const boxesOf = (image) => placesOf(image).map(boxOf);
-
-/** For each label, the label that its first box has the colour of. */
-function dotsOf(image) {
-  const places = placesOf(image);
-  return image.labels.map(
-    (_, index) => places.find(({ indexes }) => indexes.includes(index))?.indexes[0] ?? index,
-  );
-}
-
-function placesOf(image) {
-  const places = new Map();
-  for (const [index, label] of image.labels.entries())
-    for (const box of label.boxes) {
-      const place = JSON.stringify(box);
-      if (!places.has(place)) places.set(place, { box, indexes: [], names: [] });
-      places.get(place).indexes.push(index);
-      places.get(place).names.push(label.name);
-    }
-  return [...places.values()];
-}
-
-/** Boxes are fractions of the upright picture, and so fit each of its renditions. */
-function boxOf({ box: { left, top, width, height }, indexes, names }) {
-  const place = Object.entries({ left, top, width, height });
-  const style = Object.fromEntries(place.map(([side, part]) => [side, `${100 * part}%`]));
-  return el(
-    "div",
-    {
-      class: "box",
-      "data-labels": indexes.join(" "),
-      style: { ...style, "--hue": hue(indexes[0]) },
-    },
-    el("span", {}, names.join(", ")),
-  );
-}
-
-/** Hues that differ well from one another however many there are: the golden angle apart. */
-const hue = (index) => Math.round((150 + index * 137.5) % 360);
-
-const section = (title, content, aside = null) =>
-  el("section", {}, el("div", { class: "section-head" }, el("h3", {}, title), aside), content);
 
 function definitions(pairs) {
   const known = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
@@ -499,21 +453,4 @@ function onSwipe(element, step) {
       step(across < 0 ? 1 : -1);
     start = null;
   });
-}
-
-/** A browser may refuse to store anything; then nothing is remembered. */
-function recall(key) {
-  try {
-    return localStorage.getItem(key);
-  } catch {
-    return null;
-  }
-}
-
-function remember(key, value) {
-  try {
-    localStorage.setItem(key, value);
-  } catch {
-    // not worth an error
-  }
 }

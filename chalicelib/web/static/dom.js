@@ -28,6 +28,10 @@ export function icon(name) {
 /** Text for screen readers alone. */
 export const unseen = (text) => el("span", { class: "unseen" }, text);
 
+/** A part of what is told of an image; `aside` stands beside its title. */
+export const section = (title, content, aside = null) =>
+  el("section", {}, el("div", { class: "section-head" }, el("h3", {}, title), aside), content);
+
 /** Replace what an element holds. */
 export function fill(element, ...children) {
   element.replaceChildren(...present(children));

@@ -1,8 +1,11 @@
-/** The bar that chooses what is shown: by status, by label, by the day of upload. */
+/** The bar that chooses what is shown: by status, by label, by words, by the day of upload. */
 
 import { $, el, fill, icon, unseen } from "./dom.js";
-import { count, day, number } from "./format.js";
+import { count, day, number, quoted } from "./format.js";
 import { SHOWN, goToList, route } from "./route.js";
+
+/** How sure Rekognition can be asked to be of labels, in percent. */
+const CONFIDENCES = [60, 70, 80, 90, 95, 99];
 
 export class Filters {
   #overview;
@@ -14,19 +17,24 @@ export class Filters {
     $("#show-all").addEventListener("click", showAll);
     overview.addEventListener("change", () => this.show(route()));
     dates();
+    $("#confidence").addEventListener("change", ({ target }) =>
+      goToList({ confidence: Number(target.value) || null }),
+    );
     $("#dates").addEventListener("focusout", () => setTimeout(() => this.show(route())));
   }
 
   /** Show what is chosen, and what there is to choose from. */
-  show({ show, labels, from, to }) {
+  show({ show, labels, confidence, texts, from, to }) {
     for (const radio of $("#statuses").elements) {
       radio.checked = radio.value === show;
       $(".amount", radio.parentElement).textContent = this.#amount(radio.value);
     }
+    $("#quarantined").hidden = show !== "quarantined" && !this.#overview.images?.QUARANTINED;
     this.#showDates(from, to);
     $("#dates-text").textContent = from || to ? period(from, to) : "Dates";
     $("#dates-button").classList.toggle("chosen", Boolean(from || to));
-    this.#offer(labels);
+    showConfidence(confidence, labels);
+    this.#offer(labels, texts);
   }
 
   /** Not while somebody types there: half a date would be overwritten. */
@@ -43,35 +51,38 @@ export class Filters {
     return number(statuses.reduce((sum, status) => sum + (images[status] ?? 0), 0));
   }
 
-  /** Labels that are chosen come first, whether or not they are among the most frequent. */
-  #offer(chosen) {
+  /** What is chosen comes first, whether or not it is among the most frequent labels. */
+  #offer(chosen, texts) {
     const known = new Map(this.#overview.labels.map((one) => [one.name.toLowerCase(), one]));
     const taken = new Set(chosen.map((label) => label.toLowerCase()));
     const facets = [
       ...chosen.map((name) => ({ ...known.get(name.toLowerCase()), name, isChosen: true })),
+      ...texts.map((name) => ({ name, isChosen: true, isText: true })),
       ...[...known].filter(([key]) => !taken.has(key)).map(([, facet]) => facet),
     ];
     if (JSON.stringify(facets) === this.#offered) return;
     this.#offered = JSON.stringify(facets);
-    const held = document.activeElement.closest?.("#facets button")?.dataset.label;
+    const held = document.activeElement.closest?.("#facets button")?.dataset.key;
     fill($("#facets"), facets.map(chip));
     if (held === undefined) return;
-    const again = [...$("#facets").children].find((one) => one.dataset.label === held);
+    const again = [...$("#facets").children].find((one) => one.dataset.key === held);
     (again ?? $("#search-text")).focus();
   }
 }
 
-function chip({ name, images, isChosen = false }) {
+function chip({ name, images, isChosen = false, isText = false }) {
+  const press = isText ? toggleText : toggle;
   return el(
     "button",
     {
       type: "button",
       class: "chip",
       "aria-pressed": String(isChosen),
-      "data-label": name,
-      on: { click: () => toggle(name, !isChosen) },
+      "data-key": `${isText ? "text" : "label"} ${name}`,
+      on: { click: () => press(name, !isChosen) },
     },
-    name,
+    isText && unseen("Words in the picture: "),
+    isText ? quoted(name) : name,
     images !== undefined && [
       el("span", { class: "amount", "aria-hidden": "true" }, number(images)),
       unseen(`, ${count(images, "image")}`),
@@ -86,7 +97,28 @@ export function toggle(label, isWanted) {
   goToList({ labels: isWanted ? [...others, label] : others });
 }
 
-const showAll = () => goToList({ show: "all", labels: [], from: null, to: null });
+/** Ask for words that are written in the picture too, or no more. */
+export function toggleText(text, isWanted) {
+  const others = route().texts.filter((one) => one.toLowerCase() !== text.toLowerCase());
+  goToList({ texts: isWanted ? [...others, text] : others });
+}
+
+const showAll = () => goToList({ show: "all", labels: [], texts: [], from: null, to: null });
+
+/** Beside labels alone, for it is theirs. One that an address has is offered too. */
+function showConfidence(confidence, labels) {
+  const offered = new Set([...CONFIDENCES, ...(confidence ? [confidence] : [])]);
+  fill(
+    $("#confidence"),
+    el("option", { value: "" }, "Any confidence"),
+    [...offered].sort((one, other) => one - other).map((value) => atLeast(value)),
+  );
+  $("#confidence").value = confidence ?? "";
+  $("#confidence").classList.toggle("chosen", Boolean(confidence));
+  $("#confidence").hidden = labels.length === 0;
+}
+
+const atLeast = (value) => el("option", { value }, `≥ ${value} %`);
 
 /** `since 31 Jan 2026`, `31 Jan 2026 – 2 Feb 2026` */
 export function period(from, to) {

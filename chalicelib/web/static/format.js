@@ -5,6 +5,14 @@ const whole = new Intl.NumberFormat();
 const minute = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 const date = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 
+export const STATUS_WORDS = {
+  QUEUED: "Queued",
+  PROCESSING: "Processing …",
+  COMPLETED: "Completed",
+  QUARANTINED: "Quarantined",
+  FAILED: "Failed",
+};
+
 export const fileName = (image) => image.key.replace(/^uploads\//, "");
 
 export const number = (value) => whole.format(value);
@@ -37,6 +45,16 @@ export function shutter(seconds) {
   if (seconds >= 0.3) return `${Number(seconds.toFixed(1))} s`;
   return `1/${Math.round(1 / seconds)} s`;
 }
+
+export const quoted = (text) => `“${text}”`;
+
+/**
+ * The words of a text as one searches them, each once, without case; as the API splits them, but for
+ * letters that fold into several (`ß`).
+ */
+export const wordsOf = (text) => [
+  ...new Set(text.normalize("NFKC").toLowerCase().match(/[\p{L}\p{N}_]{1,64}/gu)),
+];
 
 /** The labels as one line, surest first. */
 export const labelLine = (image, most = 3) =>

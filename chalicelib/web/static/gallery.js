@@ -1,7 +1,8 @@
 /** The gallery: a justified grid of which only what is near the screen is in the page. */
 
+import { isInProgress, isWithheld } from "./collection.js";
 import { $, el, fill, icon, unseen } from "./dom.js";
-import { count, fileName, labelLine, reasonOf } from "./format.js";
+import { STATUS_WORDS, count, fileName, labelLine, reasonOf } from "./format.js";
 import { justify } from "./layout.js";
 import { picture, placeholder, ratioOf, renditionFor } from "./pictures.js";
 
@@ -64,8 +65,9 @@ export class Gallery {
   }
 
   #ratio(image) {
-    if (image.status === "FAILED") return 4 / 3;
-    return ratioOf(image.width ? image : (this.#previewOf(image.image_id) ?? image));
+    if (image.status === "FAILED" && !isWithheld(image)) return 4 / 3;
+    const ratio = ratioOf(image.width ? image : (this.#previewOf(image.image_id) ?? image));
+    return isWithheld(image) ? Math.max(ratio, 1) : ratio; // there is something to read
   }
 
   #drawSoon() {
@@ -153,16 +155,18 @@ export class Gallery {
   }
 
   /** What a tile shows; when it changes, the tile is painted anew. */
-  #face({ image_id: id, status, version_id: version, renditions }) {
-    return [status, version, renditions[0]?.url, this.#previewOf(id)?.url].join();
+  #face({ image_id: id, status, version_id: version, renditions, withheld_for, duplicates }) {
+    const looks = [renditions[0]?.url, this.#previewOf(id)?.url, duplicates.length];
+    return [status, version, ...looks, ...withheld_for].join();
   }
 
   /** Fill a tile; its button stays, and so does the focus on it. */
   #paint(element, image, box) {
     const button = element.firstElementChild ?? element.appendChild(opener());
     button.onclick = () => this.#open(image.image_id);
-    element.className = `tile ${image.status.toLowerCase()}`;
-    if (image.status === "COMPLETED") fill(button, completed(image, box));
+    element.className = `tile ${isWithheld(image) ? "withheld" : image.status.toLowerCase()}`;
+    if (isWithheld(image)) fill(button, withheld(image));
+    else if (image.status === "COMPLETED") fill(button, completed(image, box));
     else if (image.status === "FAILED") fill(button, failed(image));
     else
       fill(
@@ -172,7 +176,8 @@ export class Gallery {
     const retry = $(".retry", element);
     if (retry?.contains(document.activeElement)) button.focus();
     retry?.remove();
-    if (image.status === "FAILED") element.append(this.#retryOf(image, button.tabIndex));
+    if (image.status === "FAILED" && !isWithheld(image))
+      element.append(this.#retryOf(image, button.tabIndex));
   }
 
   #retryOf(image, tabindex) {
@@ -242,6 +247,28 @@ function completed(image, box) {
       el("span", { class: "name" }, fileName(image)),
       labels && el("span", { class: "labels", "aria-hidden": "true" }, labels),
     ),
+    image.duplicates.length > 0 && duplicate(image),
+  ];
+}
+
+function duplicate({ duplicates }) {
+  const words = duplicates[0].is_exact ? "Same file as another image" : "Looks like another image";
+  return el("span", { class: "mark", title: words }, icon("copies"), unseen(`, ${words}`));
+}
+
+function withheld(image) {
+  const { status, withheld_for } = image;
+  const words = [
+    withheld_for.join(", "),
+    isInProgress(image) && STATUS_WORDS[status],
+    status === "FAILED" && reasonOf(image),
+  ];
+  return [
+    placeholder(image),
+    el("span", { class: "mark" }, icon("hidden"), el("span", {}, "Quarantined")),
+    el("span", { class: "name" }, fileName(image)),
+    unseen("Withheld for "),
+    el("span", { class: "reason" }, words.filter(Boolean).join(" · ")),
   ];
 }
 
@@ -259,7 +286,7 @@ function waiting(image, preview) {
     preview && el("img", { class: "preview", src: preview.url, alt: "" }),
     el("span", { class: "spinner", "aria-hidden": "true" }),
     el("span", { class: "name" }, fileName(image)),
-    el("span", { class: "reason" }, image.status === "QUEUED" ? "Queued" : "Processing …"),
+    el("span", { class: "reason" }, STATUS_WORDS[image.status]),
   ];
 }
 

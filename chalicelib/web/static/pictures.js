@@ -18,8 +18,21 @@ export function renditionFor(image, width) {
   return byWidth.find((rendition) => rendition.width >= wanted) ?? byWidth.at(-1);
 }
 
-const isWhole = (rendition, image) =>
-  Math.abs(ratioOf(rendition) / ratioOf(image) - 1) < ROUNDING + 1 / rendition.height;
+/**
+ * The part of the upright original that a rendition shows, as fractions of it; null where that is not
+ * known, as of a crop made before anything was noted of it.
+ */
+export function windowOf(rendition, image) {
+  const { window } = rendition;
+  const ratio = (ratioOf(image) * window.width) / window.height;
+  const isSo = Math.abs(ratioOf(rendition) / ratio - 1) < ROUNDING + 1 / rendition.height;
+  return isSo ? window : null;
+}
+
+const isWhole = (rendition, image) => {
+  const window = windowOf(rendition, image);
+  return window?.width === 1 && window.height === 1;
+};
 
 /** The placeholder as a canvas over its dominant colour. */
 export function placeholder(image) {

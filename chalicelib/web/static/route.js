@@ -7,18 +7,24 @@ export const SHOWN = {
   all: [],
   completed: ["COMPLETED"],
   progress: IN_PROGRESS,
+  quarantined: ["QUARANTINED"],
   failed: ["FAILED"],
 };
 
 const listeners = [];
 
-/** `{ show, labels, from, to, image }`; the days are as in `2026-01-31`, in the reader's zone. */
+/**
+ * `{ show, labels, confidence, texts, from, to, image }`: the confidence in percent, that of labels;
+ * the days as in `2026-01-31`, in the reader's zone.
+ */
 export function route() {
   const said = new URLSearchParams(location.hash.slice(1));
   const show = said.get("show");
   return {
     show: Object.hasOwn(SHOWN, show) ? show : "all",
     labels: [...new Set(said.getAll("label"))],
+    confidence: percentOf(said.get("min_confidence")),
+    texts: [...new Set(said.getAll("text"))],
     from: dayOf(said.get("from")),
     to: dayOf(said.get("to")),
     image: said.get("image"),
@@ -26,9 +32,11 @@ export function route() {
 }
 
 /** What the collection is to ask for. */
-export const filterOf = ({ show, labels, from, to }) => ({
+export const filterOf = ({ show, labels, confidence, texts, from, to }) => ({
   statuses: SHOWN[show],
   labels,
+  ...(labels.length && confidence && { min_confidence: confidence }),
+  texts,
   ...(from && { from: new Date(`${from}T00:00:00`).toISOString() }),
   ...(to && { to: new Date(`${to}T23:59:59.999`).toISOString() }),
 });
@@ -61,10 +69,12 @@ export function leaveImage() {
   else if (route().image) go({ ...route(), image: null }, "replaceState");
 }
 
-function go({ show, labels, from, to, image }, method, state = null) {
+function go({ show, labels, confidence, texts, from, to, image }, method, state = null) {
   const said = new URLSearchParams();
   if (show !== "all") said.set("show", show);
   for (const label of labels) said.append("label", label);
+  if (labels.length && confidence) said.set("min_confidence", confidence);
+  for (const text of texts) said.append("text", text);
   for (const [name, value] of Object.entries({ from, to, image })) if (value) said.set(name, value);
   if (method === "pushState") isLeaving = false; // which ends what was under way
   history[method](state, "", said.size ? `#${said}` : location.pathname + location.search);
@@ -73,6 +83,12 @@ function go({ show, labels, from, to, image }, method, state = null) {
 
 function tell() {
   for (const listener of listeners) listener(route());
+}
+
+/** Percent, more than none; null for anything else. */
+function percentOf(text) {
+  const percent = Number(text);
+  return percent > 0 && percent <= 100 ? percent : null;
 }
 
 /** The day, if there is such a one: JavaScript takes February 31 for March 3. */

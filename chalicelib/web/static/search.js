@@ -1,11 +1,11 @@
 /**
- * The search field: a combobox over the labels of the whole catalog, and a way to a file by its name
- * (ARIA Authoring Practices Guide, "Combobox With List Autocomplete").
+ * The search field: a combobox over the labels of the whole catalog, and a way to words that are written
+ * in pictures and to a file by its name (ARIA Authoring Practices Guide, "Combobox With List Autocomplete").
  */
 
 import * as api from "./api.js";
 import { $, el, fill, icon, unseen } from "./dom.js";
-import { count, number } from "./format.js";
+import { count, number, quoted, wordsOf } from "./format.js";
 
 const MOST = 8;
 
@@ -14,6 +14,12 @@ const PAUSE_MS = 150;
 
 /** What looks like a file is one: no label of Rekognition has an extension. */
 const FILE_NAME = /^.+\.[a-z0-9]{2,5}$/i;
+
+/** Words in quotation marks, or behind `text:`, are looked for in pictures. */
+const WRITTEN = /^text:|^["“„].*["“”]$/i;
+const MARKS = /^text:|["“”„]/gi;
+
+const ICONS = { label: "search", text: "text", file: "image" };
 
 export class Search {
   #input = $("#search-text");
@@ -24,7 +30,7 @@ export class Search {
   #timer = null;
   #turn = 0;
 
-  /** @param actions `label(name)` and `file(name)`, which tells whether there is one */
+  /** @param actions `label(name)`, `text(words)`, and `file(name)`, which tells whether there is one */
   constructor(actions) {
     this.#actions = actions;
     $("#search").addEventListener("submit", (event) => {
@@ -38,17 +44,18 @@ export class Search {
   }
 
   #asTyped() {
-    const text = this.#input.value.trim();
-    return { name: text, isFile: FILE_NAME.test(text) };
+    const typed = this.#input.value.trim();
+    if (WRITTEN.test(typed)) return { name: typed.replace(MARKS, "").trim(), kind: "text" };
+    return { name: typed, kind: FILE_NAME.test(typed) ? "file" : "label" };
   }
 
-  #choose({ name, isFile }) {
+  #choose({ name, kind }) {
     this.#close();
-    if (!name) return;
-    if (isFile) this.#find(name);
+    if (!name || (kind === "text" && !wordsOf(name).length)) return;
+    if (kind === "file") this.#find(name);
     else {
       this.#input.value = "";
-      this.#actions.label(name);
+      this.#actions[kind](name);
     }
   }
 
@@ -67,9 +74,13 @@ export class Search {
   async #suggest(turn) {
     const typed = this.#asTyped();
     if (!typed.name) return this.#close();
-    const found = await api.labels({ prefix: typed.name, limit: MOST }).catch(() => null);
+    const found = typed.kind === "text" ? [] : await labelsWith(typed.name);
     if (turn !== this.#turn || document.activeElement !== this.#input) return undefined;
-    this.#options = [...(found?.labels ?? []), ...(typed.isFile ? [typed] : [])];
+    this.#options = [
+      ...found,
+      ...(typed.kind === "file" ? [typed] : []),
+      ...(wordsOf(typed.name).length ? [{ name: typed.name, kind: "text" }] : []),
+    ];
     this.#active = -1;
     fill(
       this.#list,
@@ -79,7 +90,7 @@ export class Search {
   }
 
   #option(option, index) {
-    const { name, images, isFile } = option;
+    const { name, kind } = option;
     const choose = (event) => {
       event.preventDefault(); // the focus stays where it is
       this.#choose(option);
@@ -87,17 +98,11 @@ export class Search {
     return el(
       "li",
       { role: "option", id: `suggestion-${index}`, on: { pointerdown: choose } },
-      icon(isFile ? "image" : "search"),
-      isFile && unseen("Open the file "),
-      el("span", { class: "name" }, name),
-      isFile
-        ? el("span", { class: "amount" }, "file")
-        : el(
-            "span",
-            { class: "amount" },
-            el("span", { "aria-hidden": "true" }, number(images)),
-            unseen(`, ${count(images, "image")}`),
-          ),
+      icon(ICONS[kind]),
+      kind === "file" && unseen("Open the file "),
+      kind === "text" && unseen("Words "),
+      el("span", { class: "name" }, kind === "text" ? quoted(name) : name),
+      el("span", { class: "amount" }, asideOf(option)),
     );
   }
 
@@ -145,4 +150,18 @@ export class Search {
     event.preventDefault();
     this.#input.focus();
   }
+}
+
+async function labelsWith(prefix) {
+  const found = await api.labels({ prefix, limit: MOST }).catch(() => null);
+  return (found?.labels ?? []).map((label) => ({ ...label, kind: "label" }));
+}
+
+function asideOf({ kind, images }) {
+  if (kind === "file") return "file";
+  if (kind === "text") return "in pictures";
+  return [
+    el("span", { "aria-hidden": "true" }, number(images)),
+    unseen(`, ${count(images, "image")}`),
+  ];
 }

@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { IN_PROGRESS } from "./collection.js";
 import { $, el, fill, icon, unseen } from "./dom.js";
 import { bytes, count, fileName, labelLine, number, reasonOf } from "./format.js";
-import { renditionFor } from "./pictures.js";
+import { placeholder, renditionFor } from "./pictures.js";
 
 const AT_ONCE = 3;
 
@@ -26,7 +26,7 @@ const WORDS = {
   PROCESSING: "Processing …",
 };
 
-const PROCESSED = ["COMPLETED", "FAILED"];
+const PROCESSED = ["COMPLETED", "QUARANTINED", "FAILED"];
 const UNSENT = ["WAITING", "SENDING", "FETCHING"];
 
 /** S3's codes for a permit that has run out; the next try gets another. */
@@ -58,8 +58,13 @@ class Upload {
     return !(this.state in WORDS);
   }
 
+  /** Withheld is neither good nor bad: that is not known yet. */
+  get isWithheld() {
+    return this.state === "QUARANTINED";
+  }
+
   get isBad() {
-    return this.isOver && this.state !== "COMPLETED";
+    return this.isOver && this.state !== "COMPLETED" && !this.isWithheld;
   }
 
   /** Whether the same again may go better. */
@@ -283,7 +288,9 @@ export class Uploads extends EventTarget {
   #finish(upload, image) {
     const source = image.renditions.toSorted((one, other) => one.width - other.width)[0];
     upload.labels = labelLine(image);
-    if (source) {
+    upload.reasons = image.withheld_for.join(", ");
+    if (upload.isWithheld) fill($(".thumb", this.#rows.get(upload)), placeholder(image));
+    else if (source) {
       const thumb = el("img", { alt: "", src: (renditionFor(image, 60) ?? source).url });
       fill($(".thumb", this.#rows.get(upload)), thumb);
     }
@@ -406,12 +413,15 @@ export class Uploads extends EventTarget {
   #summarize() {
     const over = this.#uploads.filter((upload) => upload.isOver);
     const bad = over.filter((upload) => upload.isBad);
+    const held = over.filter((upload) => upload.isWithheld);
     const all = this.#uploads.length;
+    const good = over.length - bad.length - held.length;
     this.#tray.hidden = all === 0;
     $("#tray-clear").hidden = over.length === 0;
     this.#againAll.hidden = !this.#isHeld() && bad.filter(({ mayPass }) => mayPass).length < 2;
     this.#keepAll.hidden = bad.filter(({ isNamesake }) => isNamesake).length < 2;
-    $("#tray-count").textContent = countOf(over.length - bad.length, over.length, all);
+    $("#tray-count").textContent = countOf(good, over.length, all);
+    $("#tray-held").textContent = held.length ? `${number(held.length)} withheld` : "";
     $("#tray-bad").textContent = bad.length ? `${number(bad.length)} not completed` : "";
     $("#tray-progress").value = all ? sum(this.#uploads.map(share)) / all : 0;
     $("#tray-progress").hidden = over.length === all;
@@ -455,13 +465,14 @@ function countOf(good, over, all) {
 }
 
 function wordsFor(upload) {
-  const { state, progress, labels, error } = upload;
+  const { state, progress, labels, reasons, error } = upload;
   const words = {
     ...WORDS,
     WAITING: error ? `Waiting to be tried again: ${reasonOf(upload)}` : WORDS.WAITING,
     SENDING:
       progress < 1 ? `${Math.floor(progress * 100)} % of ${bytes(upload.file?.size)}` : "Storing …",
     COMPLETED: labels ? `Completed: ${labels}` : "Completed",
+    QUARANTINED: `Withheld until somebody has looked at it: ${reasons}`,
     CANCELLED: "Cancelled",
   };
   return words[state] ?? reasonOf(upload);
