@@ -74,11 +74,12 @@ COARSE = Sight(least_px=640, ample_px=1280, made_px=1280)
 FINE = Sight(least_px=1728, ample_px=1728, made_px=2048)
 """For faces and text. Rekognition finds faces of 40 pixels and text of 14 points in a picture of
 1920×1080, and in larger ones what is larger in proportion ("Guidelines and quotas", "Detecting
-text"): so 1920 pixels show all that it can tell, 1728 being what the decoder's own scale may leave
-of them. Of 30 words of 14 points Tesseract reads 0 at 960 pixels, 14 at 1280, and all at 1920.
+text"). So 1920 pixels show all that it can tell, and 1728 are what the decoder's own scale may
+leave of them. Of 30 words of 14 points Tesseract reads none at 960 pixels, 19 at 1280 and 29 at
+1920 (``python -m benchmarks.proxy --sizes``).
 
-Half of a photo of 4000 pixels needs no resizing in a box of 2048, but does in one of 1920: 78 ms
-instead of 116, for 480 KB instead of 430; 1280 pixels took 87 ms and 210 KB.
+Half of a photo of 4000 pixels fits a box of 2048 as the decoder makes it, and has to be resized to
+fit one of 1920: 56 ms instead of 82, for 480 KB instead of 430. With 1280 it was 62 ms and 210 KB.
 """
 
 _FINE_FEATURES = {Feature.FACES, Feature.TEXT, Feature.CELEBRITIES}
