@@ -5,10 +5,10 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import count, islice
 from typing import Any
 
@@ -37,7 +37,6 @@ from chalicelib.model import (
     ImageProperties,
     ImageStatus,
     Label,
-    Original,
     OutputFormat,
     Page,
     Query,
@@ -48,9 +47,22 @@ from chalicelib.model import (
 )
 from chalicelib.web.operations import CURSOR
 from tests.adapters.conftest import Operations, error_of
+from tests.adapters.images import (
+    MOMENT,
+    changed,
+    counts,
+    everything,
+    filled,
+    folded,
+    image,
+    names,
+    numbers,
+    paged,
+    scanned_by,
+    some_labels,
+    told,
+)
 from tests.fakes import FakeCatalog, Killed
-
-MOMENT = datetime.fromisoformat("2026-01-31T09:15:00.000Z")
 
 
 @pytest.fixture(params=["dynamodb", "memory"])
@@ -61,20 +73,6 @@ def either(request: pytest.FixtureRequest) -> Catalog | FakeCatalog:
     request.getfixturevalue("operations")
     catalog: Catalog = request.getfixturevalue("catalog")
     return catalog
-
-
-def image(
-    number: int = 0,
-    *labels: Label,
-    status: ImageStatus = ImageStatus.COMPLETED,
-    seconds: int | None = None,
-    **members: Any,
-) -> Image:
-    """The first record of an image; it was uploaded ``number`` seconds after the first one."""
-    moment = timestamp(MOMENT + timedelta(seconds=number if seconds is None else seconds))
-    original = Original(f"uploads/{number}.jpg", f"version-{number}", "etag", 1, "0" * 32, moment)
-    recognition = Recognition(labels)
-    return replace(Image(original, status, moment, recognition=recognition), **members)
 
 
 def rich_image() -> Image:
@@ -108,19 +106,6 @@ def rich_image() -> Image:
         failure=Failure("corrupt_image", "é 🦊"),
         announced=True,
     )
-
-
-def changed(either: Catalog | FakeCatalog, previous: Image, **members: Any) -> Image:
-    """The record once it has been saved with other members."""
-    return either.save(replace(previous, **members), previous)
-
-
-def keys(page: Page) -> list[str]:
-    return [each.original.key for each in page.images]
-
-
-def numbers(page: Page) -> list[int]:
-    return [int(key.removeprefix("uploads/").removesuffix(".jpg")) for key in keys(page)]
 
 
 # ── records ──────────────────────────────────────────────────────────────────────────────────────
@@ -358,19 +343,6 @@ def stored(catalog: Catalog, one: Image) -> dict[str, Any]:
 # ── labels ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def everything(catalog: Catalog) -> list[dict[str, Any]]:
-    """Every item of the table. PartiQL reads it, as the client may not scan."""
-    statement = f'SELECT * FROM "{catalog.table}"'  # noqa: S608 - a name of our own
-    items: list[dict[str, Any]] = []
-    request = {"Statement": statement}
-    while True:
-        answer = catalog.client.execute_statement(**request)
-        items += answer["Items"]
-        if not answer.get("NextToken"):
-            return items
-        request["NextToken"] = answer["NextToken"]
-
-
 def entries(catalog: Catalog) -> dict[str, dict[str, float]]:
     """Every label entry of the one image in the table: label → its confidences."""
     found = {}
@@ -382,38 +354,6 @@ def entries(catalog: Catalog) -> dict[str, dict[str, float]]:
             assert label not in found, f"two entries of {label}"
             found[label] = {name: float(value["N"]) for name, value in confidences.items()}
     return found
-
-
-def counts(catalog: Catalog) -> dict[str, int]:
-    """How many images have each label, by the counts. They have to agree with the entries."""
-    counted: Counter[str] = Counter()
-    entered: Counter[str] = Counter()
-    for item in everything(catalog):
-        kind, _, rest = item["pk"]["S"].partition("#")
-        if kind in ("COUNTS", "CHANGES"):
-            numbers = item["by"]["M"] if kind == "CHANGES" else item
-            counted.update(
-                {
-                    name[1:]: int(number["N"])
-                    for name, number in numbers.items()
-                    if name.startswith("=")
-                }
-            )
-        elif kind == "LABEL":
-            entered[rest.rpartition("#")[0]] += 1
-    assert min(counted.values(), default=0) >= 0, counted
-    present = {label: number for label, number in counted.items() if number}
-    assert {label.casefold(): number for label, number in present.items()} == dict(entered)
-    return present
-
-
-def some_labels(number: int, name: str = "Label", confidence: float = 90) -> list[Label]:
-    return [Label(f"{name} {each}", confidence) for each in range(number)]
-
-
-def names(labels: Iterable[Label]) -> dict[str, int]:
-    """The counts where one image has these labels."""
-    return {label.name: 1 for label in labels}
 
 
 def test_entries_and_counts_follow_the_record(catalog: Catalog) -> None:
@@ -890,11 +830,6 @@ def test_image_that_an_index_shows_twice_is_read_once(catalog: Catalog) -> None:
 # ── lists ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def filled(either: Catalog | FakeCatalog, images: Sequence[Image]) -> list[Image]:
-    """The records of these images once they are saved."""
-    return [either.save(each, previous=None) for each in images]
-
-
 def all_pages(
     either: Catalog | FakeCatalog, limit: int, labels: Sequence[str] = ()
 ) -> list[list[int]]:
@@ -1132,16 +1067,6 @@ def is_asked_for(one: Image, query: Query) -> bool:
     )
 
 
-def paged(either: Catalog | FakeCatalog, query: Query) -> Iterator[Page]:
-    """Every page of a query."""
-    while True:
-        page = either.browse(query)
-        yield page
-        if page.cursor is None:
-            return
-        query = replace(query, cursor=page.cursor)
-
-
 @pytest.mark.parametrize("seed", range(2))
 def test_pages_of_any_query_show_just_what_it_asks_for(
     either: Catalog | FakeCatalog, seed: int
@@ -1161,15 +1086,6 @@ def test_pages_of_any_query_show_just_what_it_asks_for(
         assert max(len(page.images) for page in pages) <= query.limit
         hits += len(shown)
     assert hits > 50
-
-
-def scanned_by(operations: Operations) -> list[int]:
-    """How many entries each query from now on has looked at."""
-    scanned: list[int] = []
-    operations.change_answer(
-        "dynamodb.Query", lambda answer: scanned.append(answer["ScannedCount"])
-    )
-    return scanned
 
 
 @pytest.fixture
@@ -1285,10 +1201,6 @@ def test_partitions_of_a_page_are_read_side_by_side(
 # ── how many images have a label ─────────────────────────────────────────────────────────────────
 
 
-def told(either: Catalog | FakeCatalog, prefix: str = "") -> list[tuple[str, int]]:
-    return [(each.name, each.images) for each in either.label_counts(prefix)]
-
-
 def test_labels_are_counted_most_frequent_first(either: Catalog | FakeCatalog) -> None:
     """Then by name; exactly, as images come, change and go."""
     images = filled(
@@ -1320,11 +1232,6 @@ def test_labels_are_found_by_how_they_begin(either: Catalog | FakeCatalog) -> No
 def pending(catalog: Catalog) -> int:
     """How many changes have yet to be added."""
     return sum(item["pk"]["S"].startswith("CHANGES#") for item in everything(catalog))
-
-
-def folded(catalog: Catalog) -> None:
-    for shard in range(SHARDS):
-        catalog.fold(shard)
 
 
 def test_counters_say_the_same_once_changes_are_added(catalog: Catalog) -> None:
