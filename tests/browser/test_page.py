@@ -552,6 +552,34 @@ def test_nothing_stands_in_anybodys_way(
     assert objections(page) == ""
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"color_scheme": "light"},
+        {"color_scheme": "dark", "viewport": {"width": 320, "height": 640}, "has_touch": True},
+    ],
+    ids=["light", "dark phone"],
+)
+def test_much_to_tell_stands_in_nobodys_way(
+    open_fake: Callable[..., Page], api: FakeApi, options: dict[str, Any]
+) -> None:
+    """axe-core finds nothing to object to in an image with everything; nothing is too wide."""
+    same = [{"image_id": "image000001", "distance": 0, "is_exact": True}]
+    name = "Hubert Blaine Wolfeschlegelsteinhausenbergerdorff Senior of Philadelphia"
+    made = portrait(2, duplicates=same, released=True)
+    made["celebrities"][0]["name"] = made["text"][0]["text"] = name
+    api.put(image(1), made)
+    page = open_fake(f"#text={name}&label=Person", reduced_motion="reduce", **options)
+    expect(page.locator(".tile")).to_have_count(1)
+    assert objections(page) == ""
+    face(page, "picture 2.jpg").click()
+    expect(page.locator(".duplicates")).to_be_visible()
+    page.locator(".facts").get_by_role("button", name=f"Show images with {name}").focus()
+    assert objections(page) == ""
+    for part in ("document.documentElement", "document.querySelector('.facts')"):
+        assert page.evaluate(f"{part}.scrollWidth <= {part}.clientWidth")
+
+
 def test_it_fits_a_phone(open_page: Callable[..., Page]) -> None:
     """Nothing is wider than the screen."""
     page = open_page(viewport={"width": 320, "height": 640})

@@ -185,6 +185,18 @@ def test_a_released_image_is_followed(
     expect(page.locator(".tile.completed")).to_have_count(3)
 
 
+def test_a_release_may_fail_to_be_processed(open_fake: OpenFake, api: FakeApi) -> None:
+    """Then it is decided already: what is left is to process it again, or to delete it."""
+    error = failed(9)["error"]
+    api.put(quarantined(2, "Gore", status="FAILED", error=error, released=True))
+    page = open_fake(f"#image={ID}")
+    expect(veil(page)).to_contain_text("Trying failed too often.")
+    expect(detail(page).get_by_role("button", name="Release")).to_have_count(0)
+    expect(detail(page).get_by_role("button", name="Delete …")).to_be_visible()
+    detail(page).get_by_role("button", name="Process again").click()
+    expect(detail(page).locator("#detail-line")).to_contain_text("Queued")
+
+
 def test_the_verdict_is_about_what_was_seen(
     open_fake: OpenFake, api: FakeApi, withheld: dict[str, Any]
 ) -> None:

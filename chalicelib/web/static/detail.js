@@ -10,7 +10,7 @@ import * as duplicates from "./duplicates.js";
 import { STATUS_WORDS, bytes, fileName, moment, percent, reasonOf, shutter, size } from "./format.js";
 import { picture, placeholder, ratioOf, renditionFor, windowOf } from "./pictures.js";
 import { moderation, recognized } from "./recognition.js";
-import { review, veil } from "./review.js";
+import { awaitsVerdict, review, veil } from "./review.js";
 import { goToImage, leaveImage, route } from "./route.js";
 
 const SWIPE_PX = 60;
@@ -102,7 +102,7 @@ export class Detail {
     $("#detail-name").textContent = fileName(image);
     $("#detail-line").textContent = lineOf(image);
     $("#detail-again").disabled = isInProgress(image);
-    $("#detail-delete").hidden = isWithheld(image); // it stands beside the other verdict
+    $("#detail-delete").hidden = awaitsVerdict(image); // it stands beside the other verdict
     fill($("#detail-picture"), this.#easel(image));
     fill($("#detail-facts"), this.#facts(image));
     this.#arrows();

@@ -1,6 +1,6 @@
 /** Withheld images: why they are, and what a reviewer can do about them. */
 
-import { isInProgress } from "./collection.js";
+import { isInProgress, isWithheld } from "./collection.js";
 import { el, icon, section } from "./dom.js";
 import { STATUS_WORDS, reasonOf } from "./format.js";
 import { placeholder } from "./pictures.js";
@@ -23,8 +23,8 @@ export function inWords(error) {
   return error;
 }
 
-/** Whether there is still something to decide. */
-const isOpen = (image) => !image.released;
+/** Whether nobody has decided yet. What is released stays withheld until it has been processed. */
+export const awaitsVerdict = (image) => isWithheld(image) && !image.released;
 
 /** What stands where the picture would: its placeholder, and a way to see it. */
 export function veil(image, show) {
@@ -44,7 +44,7 @@ export function veil(image, show) {
         el("p", {}, STATUS_WORDS[status]),
       ],
       status === "FAILED" && el("p", {}, reasonOf(image)),
-      isOpen(image) && showButton(show),
+      awaitsVerdict(image) && showButton(show),
     ),
   );
 }
@@ -59,7 +59,7 @@ export function review(image, { search, release, remove }) {
   const letGo = ({ currentTarget: button }) => onceAtATime(button, () => release(image));
   return section("Why it is withheld", [
     moderation(image, search),
-    isOpen(image)
+    awaitsVerdict(image)
       ? el(
           "p",
           { class: "hint" },
@@ -67,7 +67,7 @@ export function review(image, { search, release, remove }) {
             "Deleted, the original goes away with all that was made of it.",
         )
       : el("p", { class: "hint" }, "Released by a reviewer: it is shown once it is processed."),
-    isOpen(image) &&
+    awaitsVerdict(image) &&
       el(
         "p",
         { class: "buttons verdicts" },
