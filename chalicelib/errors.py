@@ -38,6 +38,14 @@
     │   └── Throttled               Rekognition or the catalog takes no more calls for now
     ├── TookTooLong             one invocation is too short for the image
     ├── OriginalGone            the object is no longer in the uploads bucket
+    ├── Unreachable             the host of a URL cannot be called, or must not be
+    │   ├── NotPublic               not_public
+    │   ├── Inadmissible            inadmissible
+    │   ├── NoConnection            no_connection
+    │   ├── TimedOut                timed_out
+    │   ├── BadCertificate          bad_certificate
+    │   ├── BrokenOff               broken_off
+    │   └── AnswerTooLong           answer_too_long
     ├── MalformedMessage        a queue brought something that this pipeline did not write
     ├── SettingsError           the environment is incomplete or contradictory
     └── BatchFailed             some messages of a batch have to come back
@@ -249,6 +257,44 @@ class TookTooLong(PipelineError):
 
 class OriginalGone(PipelineError):
     code = "original_gone"
+
+
+class Unreachable(PipelineError):
+    """What it says gives away no address, and ends without a full stop: who asked adds advice."""
+
+    code = "unreachable"
+
+
+class NotPublic(Unreachable):
+    """A name that there is not, and one with a private address, are told apart by nobody."""
+
+    code = "not_public"
+
+
+class Inadmissible(Unreachable):
+    """A port or scheme that only hosts within an allowed network are called by."""
+
+    code = "inadmissible"
+
+
+class NoConnection(Unreachable):
+    code = "no_connection"
+
+
+class TimedOut(Unreachable):
+    code = "timed_out"
+
+
+class BadCertificate(Unreachable):
+    code = "bad_certificate"
+
+
+class BrokenOff(Unreachable):
+    code = "broken_off"
+
+
+class AnswerTooLong(Unreachable):
+    code = "answer_too_long"
 
 
 class MalformedMessage(PipelineError):

@@ -19,6 +19,10 @@ RETRIES_EXHAUSTED = "retries_exhausted"
 """The code of an image that was given up although nothing may be wrong with it."""
 
 
+MAX_URL_LENGTH = 2048
+"""Characters; what browsers and proxies carry for sure."""
+
+
 class ImageStatus(StrEnum):
     """Where an image is on its way; all but ``QUEUED`` and ``PROCESSING`` are final.
 

@@ -29,10 +29,9 @@ from chalicelib.errors import (
     UnsupportedMediaType,
     VersionReplaced,
 )
-from chalicelib.model import ImageStatus, words_of
+from chalicelib.model import MAX_URL_LENGTH, ImageStatus, words_of
 from chalicelib.web.names import file_name
 from chalicelib.web.parameters import (
-    MAX_URL_LENGTH,
     Parameter,
     matching,
     moment,
@@ -95,11 +94,11 @@ def name_or_none(value: object) -> str:
 def plain_url(value: object) -> str:
     """A URL of which nothing is at fault by itself."""
     # Only here: most invocations fetch nothing.
-    from chalicelib.web.fetch import check_url  # noqa: PLC0415
+    from chalicelib.outbound import parse  # noqa: PLC0415
 
     url = text(1, MAX_URL_LENGTH)(value)
     try:
-        check_url(url)
+        parse(url)
     except InvalidRequest as error:
         raise ValueError(str(error).removeprefix("The URL ").rstrip(".")) from error
     return url

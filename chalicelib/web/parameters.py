@@ -9,9 +9,6 @@ from typing import Any, Literal
 from chalicelib.errors import InvalidRequest
 from chalicelib.messages import timestamp
 
-MAX_URL_LENGTH = 2048
-"""Characters; what browsers and proxies carry for sure."""
-
 MOST_UNKNOWN = 10
 """Names that an answer tells of those that there are not: nobody needs thousands of them."""
 

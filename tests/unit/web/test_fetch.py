@@ -24,7 +24,8 @@ from chalicelib.errors import (
     SettingsError,
     UnfetchableUrl,
 )
-from chalicelib.web.fetch import FetchPolicy, Resolve, fetch
+from chalicelib.outbound import Resolve
+from chalicelib.web.fetch import FetchPolicy, fetch
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 POLICY = FetchPolicy(max_bytes=10_000, total_timeout_s=30)
