@@ -77,6 +77,7 @@ class Services:
             limits=self.settings.limits,
             background=self.settings.background,
             keep_gps=self.settings.keep_gps,
+            features=self.settings.features,
             quarantine=self.settings.quarantine,
             duplicate_distance=self.settings.duplicate_distance,
             reuse_recognition=self.settings.reuse_recognition,

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 from chalicelib.messages import Announcement, Work, WorkMessage
 from chalicelib.model import (
     DirectUpload,
+    Feature,
     Image,
     LabelCount,
     Limits,
@@ -104,7 +105,8 @@ class Telemetry(Protocol):
 class Recipe:
     """What is made of an original, and what an original may be.
 
-    ``version`` changes with anything that would change a result. ``duplicate_distance``: up to so
+    ``version`` changes with anything that would change a result. ``features`` are what Rekognition
+    is asked, by which it is shown more or less of a picture. ``duplicate_distance``: up to so
     many bits of the perceptual hash near duplicates differ. With ``reuse_recognition`` an exact
     duplicate is not shown to Rekognition again.
     """
@@ -114,6 +116,7 @@ class Recipe:
     limits: Limits
     background: str
     keep_gps: bool
+    features: tuple[Feature, ...] = (Feature.LABELS,)
     quarantine: tuple[QuarantineRule, ...] = ()
     duplicate_distance: int = 3
     reuse_recognition: bool = False
