@@ -16,7 +16,18 @@ from chalicelib.aws.layout import SHARDS
 from chalicelib.bootstrap import Services
 from chalicelib.config import read_settings
 from chalicelib.messages import Recheck, WorkMessage, timestamp
-from chalicelib.model import Image, ImageStatus, Label, Query, Recognition, image_id_of
+from chalicelib.model import (
+    BoundingBox,
+    Celebrity,
+    Image,
+    ImageStatus,
+    Label,
+    ModerationLabel,
+    Query,
+    Recognition,
+    TextLine,
+    image_id_of,
+)
 from infrastructure import check
 from infrastructure.check import Kind
 from localcloud.cloud import LocalCloud
@@ -27,7 +38,17 @@ from tests.pictures import photo, saved
 NUMBERS = count(1)
 PICTURE = saved(photo(48, 32))
 LABELS = (Label("Cat", 98.5), Label("Pet", 90.0))
-CAT, DOG = "uploads/cat.jpg", "uploads/dog.jpg"
+CAT, DOG = (
+    "uploads/cat.jpg",
+    "uploads/dog.jpg",
+)  # of the same bytes, of which the cat has come first
+BOX = BoundingBox(0.1, 0.2, 0.3, 0.4)
+RICH = Recognition(
+    labels=(Label("Cat", 98.5, ("Animal",)),),
+    moderation=(ModerationLabel("Weapons", 91.5, "Violence"),),
+    text=(TextLine("SALE", 80, BOX), TextLine("Sale now", 70, BOX)),
+    celebrities=(Celebrity("Ada Lovelace", 99, BOX),),
+)
 UNKNOWN = image_id_of("uploads/unknown.jpg")
 
 
@@ -279,6 +300,79 @@ def missing_changes(stage: Stage) -> dict[Kind, int]:
     return {Kind.MISTOTALLED: 1, Kind.MISCOUNTED: 2}
 
 
+def words_parents_and_copies(stage: Stage) -> dict[Kind, int]:
+    """As they should be: whatever is found by more than labels, withheld, and there twice."""
+    stage.change(CAT, recognition=RICH)
+    withheld = {"status": ImageStatus.QUARANTINED, "withheld_for": ("Violence",)}
+    assert stage.change(DOG, recognition=RICH, **withheld).duplicates
+    assert len(stage.entries("WORD#")) == 4
+    [first] = stage.entries("SHA256#")
+    assert first["image_id"]["S"] == image_id_of(CAT)
+    return {}
+
+
+def copy_of_what_is_gone(stage: Stage) -> dict[Kind, int]:
+    """Its first was deleted, and took its entry along: nobody is the first until the next one."""
+    stage.uploads.delete(CAT)
+    stage.queue.send([Recheck(CAT)])
+    stage.work()
+    assert stage.record(DOG).duplicates
+    assert stage.entries("SHA256#") == []
+    return {}
+
+
+def first_beside_another(stage: Stage) -> dict[Kind, int]:
+    """Neither knows of the other, and one of them is named: that is enough."""
+    stage.change(DOG, duplicates=())
+    return {}
+
+
+def missing_words_and_parents(stage: Stage) -> dict[Kind, int]:
+    words_parents_and_copies(stage)
+    for partition in ("WORD#sale#", "LABEL#animal#", "LABEL#violence#", "LABEL#ada lovelace#"):
+        for entry in stage.entries(partition):
+            stage.drop(entry)
+    return {Kind.UNLISTED: 8}
+
+
+def words_and_parents_that_images_no_longer_have(stage: Stage) -> dict[Kind, int]:
+    """Of an image that is not known, of a version before, and of what is not seen any more."""
+    words_parents_and_copies(stage)
+    entry = stage.entries("WORD#sale#")[0]
+    for late in (UNKNOWN, entry["sk"]["S"].partition("#")[2]):
+        stage.put(entry | {"sk": {"S": f"2026-01-31T09:15:00.000Z#{late}"}})
+    above = stage.entries("LABEL#animal#")[0]
+    stage.put(above | {"sk": {"S": f"2026-01-31T09:15:00.000Z#{UNKNOWN}"}})
+    return {Kind.OBSOLETE: 3}
+
+
+def wrong_numbers_of_what_is_withheld(stage: Stage) -> dict[Kind, int]:
+    words_parents_and_copies(stage)
+    stage.put(counter_entry(stage, "=Animal") | {"=Animal": {"N": "7"}})
+    stage.put(counter_entry(stage, "COMPLETED") | {"QUARANTINED": {"N": "0"}})
+    stage.renditions.delete([stage.record(DOG).renditions[0].key])
+    return {Kind.MISCOUNTED: 1, Kind.MISTOTALLED: 1, Kind.INCOMPLETE: 1}
+
+
+def missing_first(stage: Stage) -> dict[Kind, int]:
+    stage.drop(stage.entries("SHA256#")[0])
+    return {Kind.UNLISTED: 1}
+
+
+def first_that_is_not_known(stage: Stage) -> dict[Kind, int]:
+    stage.put(stage.entries("SHA256#")[0] | {"image_id": {"S": UNKNOWN}})
+    return {Kind.UNLISTED: 1}
+
+
+def first_that_has_other_bytes(stage: Stage) -> dict[Kind, int]:
+    [entry] = stage.entries("SHA256#")
+    stage.upload("uploads/bird.jpg", saved(photo(40, 40)))
+    stage.queue.send([Recheck("uploads/bird.jpg")])
+    stage.work()
+    stage.put(entry | {"image_id": {"S": image_id_of("uploads/bird.jpg")}})
+    return {Kind.UNLISTED: 1}
+
+
 def missing_hashes(stage: Stage) -> dict[Kind, int]:
     for entry in stage.entries("PHASH#"):
         stage.drop(entry)
@@ -341,6 +435,7 @@ def message_that_was_lost(stage: Stage) -> dict[Kind, int]:
     return {Kind.STUCK: 1}
 
 
+INTACT = [nothing, words_parents_and_copies, copy_of_what_is_gone, first_beside_another]
 DISAGREEMENTS = [
     upload_without_event,
     replacement_without_event,
@@ -358,6 +453,12 @@ DISAGREEMENTS = [
     wrong_count,
     missing_counts,
     missing_changes,
+    missing_words_and_parents,
+    words_and_parents_that_images_no_longer_have,
+    wrong_numbers_of_what_is_withheld,
+    missing_first,
+    first_that_is_not_known,
+    first_that_has_other_bytes,
     missing_hashes,
     hash_of_an_unknown_image,
     hash_that_the_image_no_longer_has,
@@ -370,7 +471,7 @@ DISAGREEMENTS = [
 ]
 
 
-@pytest.mark.parametrize("plant", [nothing, *DISAGREEMENTS], ids=lambda plant: plant.__name__)
+@pytest.mark.parametrize("plant", [*INTACT, *DISAGREEMENTS], ids=lambda plant: plant.__name__)
 def test_disagreement_is_found_left_alone_and_mended(
     stage: Stage, ran: Ran, plant: Callable[[Stage], dict[Kind, int]]
 ) -> None:
@@ -567,6 +668,40 @@ def test_labels_that_change_right_before_they_are_mended_are_left(
 
     assert found_by(stage, "look_at_records") == {Kind.UNLISTED: (2, 2)}
     assert stage.entries("LABEL#") == []
+
+
+def first_named(stage: Stage) -> str:
+    [entry] = stage.entries("SHA256#")
+    image_id: str = entry["image_id"]["S"]
+    return image_id
+
+
+@pytest.mark.parametrize("plant", [missing_first, first_that_is_not_known])
+def test_first_that_is_named_right_before_it_is_mended_stays(
+    stage: Stage, operations: Operations, plant: Callable[[Stage], object]
+) -> None:
+    """Somebody has come with the same bytes: one that is there is as good."""
+    sha256 = stage.entries("SHA256#")[0]["pk"]["S"].partition("#")[2]
+    plant(stage)
+    operations.before(
+        "dynamodb.TransactWriteItems",
+        lambda: stage.catalog.first_of(sha256, image_id_of(DOG)),
+    )
+
+    assert found_by(stage, "look_at_records") == {Kind.UNLISTED: (1, 1)}
+    assert first_named(stage) == image_id_of(DOG)
+    assert found_by(stage, "look_at_records") == {}
+
+
+def test_first_whose_record_changes_right_before_it_is_mended_is_left(
+    stage: Stage, operations: Operations
+) -> None:
+    """It may have other bytes by then."""
+    missing_first(stage)
+    operations.before("dynamodb.TransactWriteItems", lambda: stage.change(CAT))
+
+    assert found_by(stage, "look_at_records") == {Kind.UNLISTED: (1, 1)}
+    assert stage.entries("SHA256#") == []
 
 
 def test_count_of_labels_that_somebody_else_has_mended_stays(
