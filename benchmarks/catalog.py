@@ -31,12 +31,13 @@ from botocore.config import Config
 from botocore.exceptions import ConnectionError as NoConnection
 
 from benchmarks import album
-from benchmarks.album import NAMES, completed
+from benchmarks.album import NAMES, WRITTEN, completed
 from chalicelib.aws import batches
 from chalicelib.aws import catalog as module
 from chalicelib.aws.catalog import Catalog
 from chalicelib.aws.layout import (
     FOLDS,
+    bytes_of,
     change_of,
     counter_key,
     counters_of,
@@ -63,6 +64,9 @@ BACKLOG = 50
 
 RARE, RARELY = "Unicorn", 60
 """A label, and how many images have it."""
+
+WITH_TEXT, WORDS = 5, 5
+"""One of so many images has text, and that has so many words."""
 
 CALL_S = 0.008
 """What a call of DynamoDB takes from Lambda, in round numbers."""
@@ -118,7 +122,8 @@ def create_table(client: Any) -> None:
 def images(size: int, labels: int) -> Iterator[Image]:
     """A catalog's, some of them with a label that is rare."""
     for number in range(size):
-        image = completed(number, random.Random(number), labels)  # noqa: S311 - no secret
+        chance = random.Random(number)  # noqa: S311 - no secret
+        image = completed(number, chance, labels, words=0 if number % WITH_TEXT else WORDS)
         if number % (size // RARELY) == 0 and number // (size // RARELY) < RARELY:
             rare = replace(image.recognition.labels[0], name=RARE)
             known = (rare, *image.recognition.labels)
@@ -207,7 +212,7 @@ def questions(catalog: Catalog, last: int) -> dict[str, Callable[[], object]]:
     middle = timestamp(album.moment_of(last // 2))
     early = timestamp(album.moment_of(last // 4))
     [one] = catalog.browse(Query(1, until=middle)).images
-    phash = one.fingerprint.phash if one.fingerprint else ""
+    phash, sha256 = (one.fingerprint.phash, bytes_of(one)) if one.fingerprint else ("", "")
     deep = catalog.browse(Query(50, until=middle)).cursor
     browse = {
         "newest 50": Query(50),
@@ -221,11 +226,14 @@ def questions(catalog: Catalog, last: int) -> dict[str, Callable[[], object]]:
         "50 of a label, a status, within dates": Query(
             50, labels=(NAMES[2],), status=ImageStatus.COMPLETED, since=early, until=middle
         ),
+        "50 of the most frequent word": Query(50, words=(WRITTEN[0],)),
+        "50 of two words and a label": Query(50, words=tuple(WRITTEN[1:3]), labels=(NAMES[0],)),
         "50 of a label, none sure enough": Query(50, labels=(NAMES[0],), min_confidence=99.999),
     }
     return {name: partial(catalog.browse, query) for name, query in browse.items()} | {
         "all labels and how many have them": lambda: catalog.label_counts(""),
         "totals": catalog.totals,
+        "the first with some bytes": lambda: catalog.first_of(sha256, "nobody"),
         "look-alikes within 3 bits": lambda: catalog.similar(phash, 3, 50),
         "look-alikes within 7 bits": lambda: catalog.similar(phash, 7, 50),
     }

@@ -10,16 +10,22 @@ import argparse
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from itertools import count
 from math import ceil
+from statistics import mean
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from benchmarks.album import NAMES, completed, life_of, some_labels
+from benchmarks.album import NAMES, WRITTEN, completed, life_of, some_labels
 from chalicelib.aws.catalog import BUSY_ATTEMPTS, FOLDED, Catalog
-from chalicelib.aws.layout import CHUNKS, FOLD_EVERY, SHARDS
+from chalicelib.aws.layout import CHUNKS, FOLD_EVERY, SHARDS, bytes_of, confidences_of, entries_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from chalicelib.model import Image
+
+    Make = Callable[[int, random.Random], Image]
 
 IMAGES_A_DAY = 10_000_000
 PEAK = 3
@@ -30,7 +36,13 @@ LIMIT = 1_000
 """Write units a second that one partition takes."""
 
 SAME_LOOKS = 0.05
-"""The part of all images that look the same: blank pages, say."""
+"""The part of all images that look the same, or are: blank pages, say."""
+
+WITH_TEXT = 5
+"""Of so many images, one has text."""
+
+WORDS = 20
+"""Of an image with text."""
 
 INDEXES = {
     "listing": ("listing", "listed_at"),
@@ -110,19 +122,25 @@ def _size(attribute: Mapping[str, Any]) -> int:
     return len(value) // 2 + 2 if kind == "N" else len(value) if kind == "S" else 1
 
 
-def written(images: int) -> dict[tuple[str, str], float]:
+def some_with_text(number: int, chance: random.Random) -> "Image":
+    return completed(number, chance, words=0 if number % WITH_TEXT else WORDS)
+
+
+def written(images: int, make: "Make" = completed) -> dict[tuple[str, str], float]:
     """Write units a second at the peak, by index and partition key."""
     chance, ledger = random.Random(1), Ledger()  # noqa: S311 - no secret
     catalog = Catalog(cast("Any", ledger), "table")
     for number in range(images):
-        previous: Image | None = None
-        for record in life_of(completed(number, chance)):
+        image, previous = make(number, chance), None
+        for record in life_of(image):
+            if bytes_of(record) and not record.announced:  # it was asked for while in work
+                catalog.first_of(bytes_of(record), record.image_id)
             previous = catalog.save(record, previous)
     return {key: units * PER_S / images for key, units in ledger.units.items()}
 
 
 def report_written(images: int) -> None:
-    units = written(images)
+    units = written(images, some_with_text)
     kinds: dict[str, list[float]] = defaultdict(list)
     for (index, key), number in units.items():
         kind = key.partition("#")[0] if index == "table" else f"index {index}"
@@ -131,10 +149,41 @@ def report_written(images: int) -> None:
     print("|---|--:|--:|--:|")
     for kind, numbers in sorted(kinds.items()):
         an_image, most = sum(numbers) / PER_S, max(numbers)
-        if kind in ("IMAGE", "PHASH"):  # a key is one image's, or one of 65,536
-            most = an_image if kind == "IMAGE" else 2 * PER_S * SAME_LOOKS
+        if kind == "IMAGE":  # a key is one image's
+            most = an_image
+        if kind in ("PHASH", "SHA256"):  # or of those that look, or are, the same
+            most = an_image / (4 if kind == "PHASH" else 1) * PER_S * SAME_LOOKS
         print(f"| `{kind}` | {an_image:.1f} | {most:,.0f} | {most / LIMIT:.0%} |")
     print(f"| **all** | {sum(units.values()) / PER_S:.1f} | | |\n")
+
+
+def report_images(images: int) -> None:
+    """What the writes of an image come to, by how much is seen in it."""
+    print("| an image with | found by | bytes of an entry | write units |\n|---|--:|--:|--:|")
+    kinds = {
+        f"{labels} labels{', those above them besides' if besides else ''}{text}": partial(
+            completed, labels=labels, words=words, parents_besides=besides
+        )
+        for labels, besides, words, text in (
+            *((10, False, 0, ""), (10, True, 0, ""), (20, False, 0, ""), (20, True, 0, "")),
+            *((20, False, words, f", {words} words") for words in (5, 20, 50, 100)),
+            (90, False, 0, ""),
+        )
+    }
+    for name, make in kinds.items():
+        chance = random.Random(3)  # noqa: S311 - no secret
+        some = [make(number, chance) for number in range(100)]
+        terms = [len(confidences_of(image)) for image in some]
+        sizes = [
+            size_of(entry)
+            for image in some
+            for (pk, _), entry in entries_of(image).items()
+            if not pk.startswith("PHASH#")
+        ]
+        units = sum(written(images, make).values()) / PER_S
+        spread = f"{mean(sizes):,.0f} (up to {max(sizes):,})"
+        print(f"| {name} | {mean(terms):.0f} | {spread} | {units:.0f} |")
+    print()
 
 
 # ── transactions that meet ───────────────────────────────────────────────────────────────────────
@@ -230,12 +279,14 @@ def main() -> None:
     parser.add_argument("--simulated", type=int, default=30_000, help="to count")
     options = parser.parse_args()
     print(
-        f"{IMAGES_A_DAY:,} images a day, {PER_S:.0f} a second at the peak, {len(NAMES):,} labels."
+        f"{IMAGES_A_DAY:,} images a day, {PER_S:.0f} a second at the peak, {len(NAMES):,} labels; "
+        f"one of {WITH_TEXT} has {WORDS} of {len(WRITTEN):,} words."
     )
     print(
         f"{SHARDS} shards; {CHUNKS} entries of counts; one of {FOLD_EVERY} images adds to them.\n"
     )
     report_written(options.images)
+    report_images(options.images // 10)
     report_met(options.simulated)
 
 
