@@ -6,6 +6,7 @@ more than a client), so that a function pays only for the services it calls.
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from functools import cache, cached_property
 from threading import Lock
@@ -16,12 +17,13 @@ from botocore.config import Config
 
 from chalicelib.aws.announce import Topic
 from chalicelib.aws.catalog import Catalog
-from chalicelib.aws.queue import WorkQueue
+from chalicelib.aws.destinations import Deliveries, Destinations
+from chalicelib.aws.queue import Queue, WorkQueue
 from chalicelib.aws.recognition import Recognizer
 from chalicelib.aws.storage import Renditions, Uploads
 from chalicelib.config import Settings, read_settings
 from chalicelib.pipeline import utc_now
-from chalicelib.services import Patience, Recipe
+from chalicelib.services import Patience, Recipe, WebhookTerms
 from chalicelib.telemetry import Telemetry
 
 CONNECT_TIMEOUT_S = 2
@@ -52,6 +54,28 @@ class Services:
     @cached_property
     def queue(self) -> WorkQueue:
         return WorkQueue(self._client("sqs"), self.settings.work_queue_url)
+
+    @cached_property
+    def webhook_queue(self) -> Queue:
+        return Queue(self._client("sqs"), self.settings.webhook_queue_url)
+
+    @cached_property
+    def destinations(self) -> Destinations:
+        return Destinations(self._client("dynamodb"), self.settings.table_name)
+
+    @cached_property
+    def deliveries(self) -> Deliveries:
+        return Deliveries(self._client("dynamodb"), self.settings.table_name)
+
+    @cached_property
+    def webhook_terms(self) -> WebhookTerms:
+        return WebhookTerms(
+            configured=tuple(
+                replace(each, secrets=self.settings.webhook_secret)
+                for each in self.settings.webhooks
+            ),
+            allowed_networks=self.settings.webhook_allowed_networks,
+        )
 
     @cached_property
     def catalog(self) -> Catalog:

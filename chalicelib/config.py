@@ -10,6 +10,8 @@ from chalicelib.errors import SettingsError
 from chalicelib.model import (
     ANY_LABEL,
     PIPELINE_VERSION,
+    WEBHOOK_STATUSES,
+    Destination,
     Feature,
     FeatureSpec,
     Limits,
@@ -17,7 +19,9 @@ from chalicelib.model import (
     QuarantineRule,
     RenditionSpec,
     ResizeMode,
+    Secret,
     digest,
+    is_secret,
 )
 
 UPLOADS_PREFIX = "uploads/"
@@ -188,6 +192,45 @@ def _parse_rule(text: str) -> QuarantineRule:
     return QuarantineRule(ANY_LABEL if label.lower() == ANY_LABEL else label, confidence)
 
 
+def parse_webhooks(text: str) -> tuple[Destination, ...]:
+    """Destinations from ``URL [STATUS+STATUS] [label=name …], …``; empty is none.
+
+    The names of labels may have several words. Raises ValueError naming what it cannot read.
+    """
+    destinations = tuple(_parse_webhook(part) for part in text.split(",") if part.strip())
+    urls = [destination.url for destination in destinations]
+    if len(set(urls)) != len(urls):
+        raise ValueError(f"has a URL twice: {text!r}")
+    return destinations
+
+
+def _parse_webhook(text: str) -> Destination:
+    words, *labels = re.split(r"\s+label=", text.strip())
+    url, *rest = words.split()
+    statuses = tuple(rest[0].upper().split("+")) if rest else ()
+    is_legible = len(rest) <= 1 and {*statuses} <= {*WEBHOOK_STATUSES} and all(labels)
+    if not (is_legible and re.match(r"https?://", url)):
+        raise ValueError(
+            "has destinations as 'https://example.com/hook COMPLETED+FAILED label=Cat', with "
+            f"commas in between and statuses of {', '.join(WEBHOOK_STATUSES)}, not {text.strip()!r}"
+        )
+    return Destination(
+        destination_id=digest(url),
+        url=url,
+        statuses=statuses,
+        labels=tuple(labels),
+        is_configured=True,
+    )
+
+
+def parse_secrets(text: str) -> tuple[Secret, ...]:
+    """Secrets of webhooks, newest first, between commas or spaces. Shown nowhere, nor in errors."""
+    secrets = parse_words(text)
+    if not all(map(is_secret, secrets)):
+        raise ValueError("is whsec_ and 24 to 64 bytes in base64")
+    return tuple(map(Secret, secrets))
+
+
 def parse_switch(text: str) -> bool:
     """``true`` or ``false``, in any case."""
     switches = {"true": True, "false": False}
@@ -264,6 +307,9 @@ class Settings:
     renditions_bucket: str = _setting(str, "Bucket that renditions are written to.")
     table_name: str = _setting(str, "DynamoDB table of the catalog.")
     work_queue_url: str = _setting(str, "URL of the SQS queue between upload and processing.")
+    webhook_queue_url: str = _setting(
+        str, "URL of the SQS queue of what is told to webhooks, and is yet to be."
+    )
     topic_arn: str = _setting(str, "SNS topic that finished and failed images are announced on.")
     max_receive_count: int = _setting(
         parse_count,
@@ -354,6 +400,30 @@ class Settings:
         parse_networks, "Private networks (CIDR) that images may be fetched from by URL.", ""
     )
 
+    webhooks: tuple[Destination, ...] = _setting(
+        parse_webhooks,
+        "Who is told of images by webhooks, beside those registered over the API; see "
+        "[Webhooks](#webhooks).",
+        "",
+    )
+    webhook_secret: tuple[Secret, ...] = _setting(
+        parse_secrets,
+        "What messages to `WEBHOOKS` are signed with: `whsec_` and base64 of 32 random bytes. Two, "
+        "newest first, while it is replaced.",
+        "",
+    )
+    webhook_allowed_networks: tuple[str, ...] = _setting(
+        parse_networks,
+        "Private networks (CIDR) that webhooks may be sent to; there, over plain HTTP and to any "
+        "port, too.",
+        "",
+    )
+    webhook_concurrency: int = _setting(
+        count_within(2, 1000),
+        "Most invocations of `deliver_webhooks` at once, from 2 to 1000.",
+        "5",
+    )
+
     @property
     def limits(self) -> Limits:
         return Limits(max_bytes=self.max_bytes, max_pixels=self.max_pixels, max_side=self.max_side)
@@ -379,6 +449,10 @@ class Settings:
     @property
     def work_queue_name(self) -> str:
         return self.work_queue_url.rpartition("/")[2]
+
+    @property
+    def webhook_queue_name(self) -> str:
+        return self.webhook_queue_url.rpartition("/")[2]
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
@@ -417,6 +491,11 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
         yield (
             "API_AUTH is cognito, but USER_POOL_ARN or USER_POOL_CLIENT_ID is not set: "
             "`python -m infrastructure deploy` makes the pool and sets them"
+        )
+    if values.get("webhooks") and "webhook_secret" in values and not values["webhook_secret"]:
+        yield (
+            "WEBHOOKS names destinations, but WEBHOOK_SECRET is not set: they could not tell who "
+            "calls them"
         )
     if "recognition" not in values or not values.get("quarantine"):
         return

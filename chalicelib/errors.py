@@ -20,11 +20,15 @@
     │   ├── ImageNotFound           image_not_found · 404
     │   ├── RenditionNotFound       rendition_not_found · 404
     │   ├── FileNotFound            file_not_found · 404
+    │   ├── DestinationNotFound     destination_not_found · 404
+    │   ├── DeliveryNotFound        delivery_not_found · 404
     │   ├── MethodNotAllowed        method_not_allowed · 405
     │   ├── KeyTaken                key_taken · 409
     │   ├── KeyInUse                key_in_use · 409
     │   ├── NotQuarantined          not_quarantined · 409
     │   ├── VersionReplaced         version_replaced · 409
+    │   ├── TooManyDestinations     too_many_destinations · 409
+    │   ├── DestinationIsConfigured destination_is_configured · 409
     │   ├── PayloadTooLarge         payload_too_large · 413
     │   ├── UnsupportedMediaType    unsupported_media_type · 415
     │   ├── UnfetchableUrl          unfetchable_url · 422
@@ -46,6 +50,7 @@
     │   ├── BadCertificate          bad_certificate
     │   ├── BrokenOff               broken_off
     │   └── AnswerTooLong           answer_too_long
+    ├── NotDelivered            a webhook was not taken; its message comes back
     ├── MalformedMessage        a queue brought something that this pipeline did not write
     ├── SettingsError           the environment is incomplete or contradictory
     └── BatchFailed             some messages of a batch have to come back
@@ -154,6 +159,22 @@ class FileNotFound(RequestError):
     status = 404
 
 
+class DestinationNotFound(RequestError):
+    code = "destination_not_found"
+    status = 404
+
+    def __init__(self) -> None:
+        super().__init__("There is no destination with this id.")
+
+
+class DeliveryNotFound(RequestError):
+    code = "delivery_not_found"
+    status = 404
+
+    def __init__(self) -> None:
+        super().__init__("The destination was told of no such event within the last 30 days.")
+
+
 class MethodNotAllowed(RequestError):
     code = "method_not_allowed"
     status = 405
@@ -189,6 +210,19 @@ class VersionReplaced(RequestError):
 
     code = "version_replaced"
     status = 409
+
+
+class TooManyDestinations(RequestError):
+    code = "too_many_destinations"
+    status = 409
+
+
+class DestinationIsConfigured(RequestError):
+    code = "destination_is_configured"
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__("This destination comes from the settings: change WEBHOOKS there.")
 
 
 class PayloadTooLarge(RequestError):
@@ -295,6 +329,16 @@ class BrokenOff(Unreachable):
 
 class AnswerTooLong(Unreachable):
     code = "answer_too_long"
+
+
+class NotDelivered(PipelineError):
+    """``delay_s``: seconds until it is to be tried again."""
+
+    code = "not_delivered"
+
+    def __init__(self, message: str, delay_s: int) -> None:
+        super().__init__(message)
+        self.delay_s = delay_s
 
 
 class MalformedMessage(PipelineError):

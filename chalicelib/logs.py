@@ -50,6 +50,7 @@ SECRETS = {
     r"""(://)[^\s"<>/?#]{0,2048}@""": r"\1***@",  # and in whose name it is asked for
     rf"(?i)({NAME}{EQUALS}){SCHEME}{VALUE}": r"\1***",
     rf"(?i)\b(bearer\s+){VALUE}": r"\1***",  # wherever a header is quoted
+    r"\bwhsec_[\w+/=]+": "***",  # what webhooks are signed with
     r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b": "***",  # access keys, long-lived and temporary
 }
 

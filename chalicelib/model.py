@@ -9,7 +9,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 PIPELINE_VERSION = "2"
@@ -502,6 +502,110 @@ class DirectUpload:
     expires_at: str
 
 
+WEBHOOK_STATUSES = ("COMPLETED", "QUARANTINED", "FAILED", "DELETED", "DUPLICATE")
+"""What a destination can be told of."""
+
+GONE, BY_HAND = "gone", "by_hand"
+"""Why a destination is disabled: it has answered with 410, or somebody wants it so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """What messages are signed with, until it ends, if it does: ``whsec_`` and base64."""
+
+    value: str = field(repr=False)
+    until: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Circuit:
+    """How a destination fares.
+
+    ``failures`` in a row. While ``paused_until`` is to come, nothing is sent; once it is over, one
+    message is, and if that is taken, all are. ``disabled_for``: ``GONE``, ``BY_HAND`` or empty.
+    """
+
+    failures: int = 0
+    paused_until: str | None = None
+    disabled_for: str = ""
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A system that is told of images by webhooks.
+
+    ``secrets``: newest first. ``statuses``: of ``WEBHOOK_STATUSES``; ``labels``: it is told only of
+    images that show one of them; of either, none is all. One that is configured comes from the
+    settings and is not changed but there.
+    """
+
+    destination_id: str
+    url: str
+    secrets: tuple[Secret, ...] = ()
+    statuses: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    description: str = ""
+    created_at: str = ""
+    revision: int = 0
+    is_configured: bool = False
+    circuit: Circuit = Circuit()
+
+    @property
+    def is_disabled(self) -> bool:
+        return bool(self.circuit.disabled_for)
+
+
+class DeliveryState(StrEnum):
+    """``WAITING`` comes again by itself; what is ``GIVEN_UP`` does when it is replayed."""
+
+    WAITING = "WAITING"
+    DELIVERED = "DELIVERED"
+    GIVEN_UP = "GIVEN_UP"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of a delivery: the HTTP status that came back, or why none did."""
+
+    at: str
+    duration_ms: int = 0
+    status: int | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What a destination was told of one event, or shall be.
+
+    ``payload``: the event's details as JSON, compressed (zlib). ``attempts``: the last of them,
+    oldest first. While ``leased_until`` is to come, somebody is at it.
+    """
+
+    destination_id: str
+    event_id: str
+    event_type: str
+    event_time: str
+    image_id: str
+    payload: bytes
+    state: DeliveryState = DeliveryState.WAITING
+    attempts: tuple[Attempt, ...] = ()
+    next_try_at: str | None = None
+    leased_until: str | None = None
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryPage:
+    """Deliveries to a destination, newest first, and where the next page begins, if there is one.
+
+    Without their payloads.
+    """
+
+    deliveries: tuple[Delivery, ...]
+    cursor: str | None
+
+
 def image_id_of(key: str) -> str:
     """The id of the image stored under an object key: 26 characters of ``a–z2–7``.
 
@@ -514,6 +618,15 @@ def image_id_of(key: str) -> str:
 def is_image_id(text: str) -> bool:
     """Whether it can be one: whatever else somebody asks for is not there."""
     return re.fullmatch(r"[a-z2-7]{26}", text) is not None
+
+
+def is_secret(text: str) -> bool:
+    """Whether it can be one of webhooks: 24 to 64 bytes (Standard Webhooks 1.0)."""
+    try:
+        key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        return False
+    return text.startswith("whsec_") and 24 <= len(key) <= 64  # noqa: PLR2004
 
 
 def words_of(text: str) -> tuple[str, ...]:

@@ -8,6 +8,10 @@ from typing import Literal, Protocol
 
 from chalicelib.messages import Announcement, Work, WorkMessage
 from chalicelib.model import (
+    Circuit,
+    Delivery,
+    DeliveryPage,
+    Destination,
     DirectUpload,
     Feature,
     Image,
@@ -54,6 +58,28 @@ class WorkQueue(Protocol):
     def hand_back(self, delays_s: Mapping[WorkMessage, int]) -> None: ...
     def postpone(self, message: WorkMessage, delay_s: int) -> None: ...
     def is_empty(self) -> bool: ...
+
+
+class WebhookQueue(Protocol):
+    def send_bodies(self, bodies: Iterable[str]) -> None: ...
+    def delete(self, messages: Sequence[WorkMessage]) -> None: ...
+    def hand_back(self, delays_s: Mapping[WorkMessage, int]) -> None: ...
+
+
+class Destinations(Protocol):
+    """Registered ones; how a destination fares is kept of those that are configured, too."""
+
+    def listed(self, configured: Iterable[Destination]) -> Sequence[Destination]: ...
+    def save(self, destination: Destination, previous: Destination | None) -> Destination: ...
+    def remove(self, destination_id: str) -> None: ...
+    def circuit(self, destination_id: str) -> Circuit: ...
+    def save_circuit(self, destination_id: str, circuit: Circuit, previous: Circuit) -> Circuit: ...
+
+
+class Deliveries(Protocol):
+    def get(self, destination_id: str, event_id: str) -> Delivery | None: ...
+    def save(self, delivery: Delivery, previous: Delivery | None) -> Delivery: ...
+    def page(self, destination_id: str, limit: int, cursor: str | None) -> DeliveryPage: ...
 
 
 class Catalog(Protocol):
@@ -135,6 +161,14 @@ class Patience:
     retry_delay_s: int
 
 
+@dataclass(frozen=True, slots=True)
+class WebhookTerms:
+    """Who is told by the settings, and which private networks webhooks may be sent to (CIDR)."""
+
+    configured: tuple[Destination, ...] = ()
+    allowed_networks: tuple[str, ...] = ()
+
+
 class Services(Protocol):
     """Each is made on first use: a function pays for its own."""
 
@@ -144,6 +178,14 @@ class Services(Protocol):
     def renditions(self) -> Renditions: ...
     @property
     def queue(self) -> WorkQueue: ...
+    @property
+    def webhook_queue(self) -> WebhookQueue: ...
+    @property
+    def destinations(self) -> Destinations: ...
+    @property
+    def deliveries(self) -> Deliveries: ...
+    @property
+    def webhook_terms(self) -> WebhookTerms: ...
     @property
     def catalog(self) -> Catalog: ...
     @property

@@ -18,8 +18,7 @@ from math import inf
 from typing import TypeVar
 
 from chalicelib import pipeline
-from chalicelib.aws import batches
-from chalicelib.aws.catalog import READ_BATCH
+from chalicelib.aws import READ_BATCH, batches
 from chalicelib.config import UPLOADS_PREFIX
 from chalicelib.errors import ImageNotFound
 from chalicelib.messages import Recheck

@@ -23,8 +23,7 @@ from typing import Any, TypeVar
 from botocore.exceptions import ClientError
 
 from chalicelib import pipeline
-from chalicelib.aws import batches
-from chalicelib.aws.catalog import READ_BATCH
+from chalicelib.aws import READ_BATCH, batches
 from chalicelib.aws.layout import (
     FOLDS,
     LABEL_MARK,

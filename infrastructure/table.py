@@ -12,11 +12,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from chalicelib.aws import batches
+from chalicelib.aws import READ_BATCH, batches
 from chalicelib.aws.catalog import (
     ABSENT,
     BUSY,
-    READ_BATCH,
     STALE,
     UNCHANGED,
     UNTAKEN,

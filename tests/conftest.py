@@ -13,6 +13,7 @@ os.environ.update(
     RENDITIONS_BUCKET="renditions",
     TABLE_NAME="catalog",
     WORK_QUEUE_URL="http://127.0.0.1:9/000000000000/work",
+    WEBHOOK_QUEUE_URL="http://127.0.0.1:9/000000000000/webhooks",
     API_AUTH="none",  # Chalice's test client knows no IAM, and warns of it
     MAX_RECEIVE_COUNT="5",
     TOPIC_ARN="arn:aws:sns:us-east-1:000000000000:announcements",

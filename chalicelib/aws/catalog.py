@@ -5,21 +5,20 @@ of it, from all its partitions side by side.
 """
 
 import random
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from itertools import chain, count, groupby, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import ClientError
 
-from chalicelib.aws import batches
+from chalicelib.aws import READ_BATCH, batches, entries_at
 from chalicelib.aws.layout import (
     BAND_DIGITS,
     BANDS,
@@ -27,6 +26,8 @@ from chalicelib.aws.layout import (
     CHUNKS,
     COUNTED,
     FOLDS,
+    NEWEST,
+    OLDEST,
     SHARDS,
     TOTALS_KEY,
     WORD_MARK,
@@ -44,6 +45,7 @@ from chalicelib.aws.layout import (
     confidences_of,
     counter_key,
     counters_of,
+    cursor_of,
     entries_of,
     first_entry,
     first_key,
@@ -53,15 +55,16 @@ from chalicelib.aws.layout import (
     is_comparable,
     is_folding,
     item_key,
+    position_at,
     position_of,
     record_key,
     record_of,
     request_key,
+    right_below,
     shard_of,
     term_partition,
 )
-from chalicelib.errors import IdempotencyKeyReused, InvalidRequest, StaleRevision, Throttled
-from chalicelib.messages import timestamp
+from chalicelib.errors import IdempotencyKeyReused, StaleRevision, Throttled
 from chalicelib.model import Image, ImageStatus, LabelCount, Page, Query, Recognition, Totals
 
 if TYPE_CHECKING:
@@ -77,12 +80,6 @@ UNCLAIMED = "attribute_not_exists(pk) OR expires_at <= :now"  # or DynamoDB has 
 THERE = "attribute_exists(pk)"
 UNTAKEN = "attribute_not_exists(pk) OR image_id = :me OR put_down = :gone"  # or as it was seen
 MINE = "image_id = :me"
-
-EPOCH = datetime.fromtimestamp(0, UTC)
-CURSOR = r"[0-9]{13}\.[a-z2-7]{26}"
-
-# Around every position, which begins with the digits of a year.
-OLDEST, NEWEST = "0", ":"
 
 # Why a write was refused; the second of each is a reason of a cancelled transaction.
 STALE = ("ConditionalCheckFailedException", "ConditionalCheckFailed")
@@ -108,9 +105,6 @@ FOLDED = WRITES - CHUNKS - 1
 
 FOLDED_COUNTERS = 2_000
 """Counters that they may name. An update takes 300 operators, 4 KB: 16 chunks are not too few."""
-
-READ_BATCH = 100
-"""BatchGetItem takes at most 100 keys."""
 
 THREADS = 16
 """Queries under way at a time. A client keeps 50 connections."""
@@ -164,14 +158,7 @@ class Catalog:
         self, keys: Iterable[Any], *, consistent: bool = False
     ) -> Iterator[Mapping[str, Any]]:
         """What is there under these keys, in any order."""
-        for batch in batches(keys, READ_BATCH):
-            unread: Any = batch
-            while unread:
-                asked: Any = {"Keys": unread, "ConsistentRead": consistent}
-                answer = self.client.batch_get_item(RequestItems={self.table: asked})
-                yield from answer["Responses"].get(self.table, ())
-                left = answer["UnprocessedKeys"].get(self.table)
-                unread = left and left["Keys"]
+        return entries_at(self.client, self.table, keys, consistent=consistent)
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────
 
@@ -407,7 +394,7 @@ class Catalog:
         """
         before = f"{query.until}$" if query.until else NEWEST  # "$" sorts right behind "#"
         if query.cursor:
-            before = min(before, _right_below(_position_of(query.cursor)))
+            before = min(before, right_below(position_at(query.cursor)))
         after = query.since or OLDEST
         if after > before:
             return Page((), None)
@@ -422,7 +409,7 @@ class Catalog:
             for position, image in images
             if image and position_of(image) == position and _fits(image, query)
         ]
-        return Page(tuple(shown), cursor and _cursor_of(cursor))
+        return Page(tuple(shown), cursor and cursor_of(cursor))
 
     def _list_of(self, query: Query) -> tuple[dict[str, Any], Sequence[str]]:
         """The list to look through for a query: how to ask for it, and its partitions.
@@ -679,28 +666,6 @@ def _fits(image: Image, query: Query) -> bool:
         and query.status in (None, image.status)
         and all(confidences.get(term, -1) >= least for term, least in _least_of(query).items())
     )
-
-
-def _cursor_of(position: str) -> str:
-    """The position in digits and letters that need no encoding anywhere: milliseconds and id."""
-    at, _, image_id = position.partition("#")
-    return f"{(datetime.fromisoformat(at) - EPOCH) // timedelta(milliseconds=1):013}.{image_id}"
-
-
-def _position_of(cursor: str) -> str:
-    """Raises InvalidRequest: nothing else may become a key, of which DynamoDB takes up to 1 KB."""
-    if not re.fullmatch(CURSOR, cursor):
-        raise InvalidRequest(
-            "The cursor is not one of ours: pass on `cursor` of the page before as it is.",
-            {"cursor": "is not one of ours"},
-        )
-    ms, _, image_id = cursor.partition(".")
-    return f"{timestamp(EPOCH + timedelta(milliseconds=int(ms)))}#{image_id}"
-
-
-def _right_below(position: str) -> str:
-    """What no position lies between and this one: all of one moment have the same length."""
-    return position[:-1] + chr(ord(position[-1]) - 1)
 
 
 def _side_by_side(read: Callable[[T], R], each: Iterable[T]) -> list[R]:

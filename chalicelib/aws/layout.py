@@ -13,12 +13,17 @@ images with a label      ``COUNTS#<chunk>``             ``COUNTS``
 images and bytes in all  ``TOTALS``                     ``TOTALS``
 a request, once done     ``REQUEST#<request>``          ``REQUEST``
 where a pass has come to ``BOOKMARK#<name>``            ``POSITION``
+who is told by webhooks  ``DESTINATIONS``               ``<destination id>``
+how a destination fares  ``DESTINATIONS``               ``<destination id>#CIRCUIT``
+what it was told         ``DELIVERIES#<destination>``   ``<event id>``
 ======================== ============================== ==========================================
 
 Records carry ``listing`` (the shard), ``listing_by_status`` (status and shard) and ``listed_at``
 (upload time and image id), the keys of the two indexes of the same names, newest last. Deleted
 images carry none of them and so leave the lists at once. While something is left to do for an
 image, it also carries ``unsettled`` (the shard), the key of a third index, by ``updated_at``.
+Deliveries are in the first, too: their ``listing`` is their ``pk``, ``listed_at`` has time and id
+of the event.
 
 What is counted is the sum of two: ``COUNTS`` and ``TOTALS``, where each counter is an attribute,
 and the ``CHANGES`` that have yet to be added to them. A record's transaction only puts such a
@@ -27,10 +32,11 @@ there, and all but one be refused: at 350 images a second, with 8 shards a count
 four (``benchmarks/keys.py``). Of those who add changes, each for a shard, who comes second leaves.
 """
 
+import re
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import chain, islice
 from typing import Any
@@ -38,6 +44,8 @@ from uuid import uuid4
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
+from chalicelib.errors import InvalidRequest
+from chalicelib.messages import timestamp
 from chalicelib.model import Image, ImageStatus, words_of
 from chalicelib.plain import from_plain, to_plain
 
@@ -79,9 +87,21 @@ FOLDS = "folds"
 LABEL_MARK = "="
 """What the name of a label's counter begins with; the label follows as Rekognition writes it."""
 
+DESTINATIONS = "DESTINATIONS"
+"""The one partition of all destinations: there are few."""
+
+CIRCUIT = "#CIRCUIT"
+"""What follows the id of a destination where it is told how that fares."""
+
 LISTED_KEYS = (
     *("pk", "sk", "listing", "listing_by_status", "listed_at", "unsettled", "expires_at"),
 )
+
+EPOCH = datetime.fromtimestamp(0, UTC)
+CURSOR = r"[0-9]{13}\.[a-z2-7]{26}"
+
+# Around every position, which begins with the digits of a year.
+OLDEST, NEWEST = "0", ":"
 
 Key = tuple[str, str]
 """``pk`` and ``sk`` of an entry."""
@@ -120,6 +140,22 @@ def request_key(request: str) -> dict[str, Any]:
 
 def bookmark_key(name: str) -> dict[str, Any]:
     return item_key(f"BOOKMARK#{name}", "POSITION")
+
+
+def destination_key(destination_id: str) -> dict[str, Any]:
+    return item_key(DESTINATIONS, destination_id)
+
+
+def circuit_key(destination_id: str) -> dict[str, Any]:
+    return item_key(DESTINATIONS, f"{destination_id}{CIRCUIT}")
+
+
+def deliveries_partition(destination_id: str) -> str:
+    return f"DELIVERIES#{destination_id}"
+
+
+def delivery_key(destination_id: str, event_id: str) -> dict[str, Any]:
+    return item_key(deliveries_partition(destination_id), event_id)
 
 
 CHUNK_KEYS = tuple(map(_chunk_key, range(CHUNKS)))
@@ -170,6 +206,28 @@ def position_of(image: Image) -> str:
 
 def image_id_at(position: str) -> str:
     return position.rpartition("#")[2]
+
+
+def cursor_of(position: str) -> str:
+    """The position in digits and letters that need no encoding anywhere: milliseconds and id."""
+    at, _, image_id = position.partition("#")
+    return f"{(datetime.fromisoformat(at) - EPOCH) // timedelta(milliseconds=1):013}.{image_id}"
+
+
+def position_at(cursor: str) -> str:
+    """Raises InvalidRequest: nothing else may become a key, of which DynamoDB takes up to 1 KB."""
+    if not re.fullmatch(CURSOR, cursor):
+        raise InvalidRequest(
+            "The cursor is not one of ours: pass on `cursor` of the page before as it is.",
+            {"cursor": "is not one of ours"},
+        )
+    ms, _, image_id = cursor.partition(".")
+    return f"{timestamp(EPOCH + timedelta(milliseconds=int(ms)))}#{image_id}"
+
+
+def right_below(position: str) -> str:
+    """What no position lies between and this one: all of one moment have the same length."""
+    return position[:-1] + chr(ord(position[-1]) - 1)
 
 
 # ── the record ───────────────────────────────────────────────────────────────────────────────────

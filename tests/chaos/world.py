@@ -222,6 +222,7 @@ class World:
                 "RENDITIONS_BUCKET": self.renditions_bucket,
                 "TABLE_NAME": self.table,
                 "WORK_QUEUE_URL": self.queue,
+                "WEBHOOK_QUEUE_URL": self.queue,
                 "TOPIC_ARN": self.topic,
                 "MAX_RECEIVE_COUNT": str(MAX_RECEIVES),
                 "RENDITIONS": "thumbnail 48x48 cover, small 100x75 prefix=processed",
@@ -339,7 +340,8 @@ class World:
         act = self.dice.choice(
             (
                 *(self._upload, self._upload, self._upload, self._delete, self._remove_version),
-                *(self._upload_over_rest, self._delete_over_rest, self._reprocess, self._release),
+                *(self._upload_over_rest, self._delete_over_rest, self._reprocess),
+                *(self._release,) * (3 if self.withholds else 0),
             )
         )
         act(key)

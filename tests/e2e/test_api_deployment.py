@@ -79,6 +79,7 @@ def project(session: boto3.Session, tmp_path_factory: pytest.TempPathFactory) ->
         "RenditionsBucket": "renditions",
         "TableName": "catalog",
         "WorkQueueUrl": queue,
+        "WebhookQueueUrl": queue,
         "MaxReceiveCount": "5",
         "TopicArn": f"arn:aws:sns:{REGION}:{ACCOUNT}:announcements",
         **{f"Role{name.title().replace('_', '')}": role for name in FUNCTIONS},

@@ -651,6 +651,7 @@ def local_network(monkeypatch: pytest.MonkeyPatch) -> None:
         "RENDITIONS_BUCKET": "renditions",
         "TABLE_NAME": "catalog",
         "WORK_QUEUE_URL": "work",
+        "WEBHOOK_QUEUE_URL": "webhooks",
         "TOPIC_ARN": "topic",
         "MAX_RECEIVE_COUNT": "5",
         "FETCH_ALLOWED_NETWORKS": "127.0.0.0/8",

@@ -24,6 +24,7 @@ ENVIRON = {
     "RENDITIONS_BUCKET": "renditions",
     "TABLE_NAME": "catalog",
     "WORK_QUEUE_URL": "http://queue/work",
+    "WEBHOOK_QUEUE_URL": "http://queue/webhooks",
     "TOPIC_ARN": "arn:topic",
     "MAX_RECEIVE_COUNT": "5",
 }

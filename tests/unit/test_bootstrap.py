@@ -32,6 +32,7 @@ SETTINGS = read_settings(
         "RENDITIONS_BUCKET": "derived",
         "TABLE_NAME": "images",
         "WORK_QUEUE_URL": "https://sqs.example/123456789012/work",
+        "WEBHOOK_QUEUE_URL": "https://sqs.example/123456789012/webhooks",
         "TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:images",
         "MAX_RECEIVE_COUNT": "4",
         "IMAGES_IN_FLIGHT": "3",

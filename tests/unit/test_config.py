@@ -20,6 +20,7 @@ from chalicelib.errors import SettingsError
 from chalicelib.model import (
     ANY_LABEL,
     PIPELINE_VERSION,
+    Destination,
     Feature,
     FeatureSpec,
     Limits,
@@ -27,6 +28,8 @@ from chalicelib.model import (
     QuarantineRule,
     RenditionSpec,
     ResizeMode,
+    Secret,
+    digest,
 )
 
 STAGE = {
@@ -35,9 +38,12 @@ STAGE = {
     "RENDITIONS_BUCKET": "derived",
     "TABLE_NAME": "catalog",
     "WORK_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/image-work",
+    "WEBHOOK_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/image-webhooks",
     "TOPIC_ARN": "arn:aws:sns:eu-central-1:123456789012:images",
     "MAX_RECEIVE_COUNT": "5",
 }
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwN5o3oXv1GYs="  # noqa: S105 - nobody's
 
 
 def read(**variables: str) -> Settings:
@@ -503,6 +509,10 @@ def test_version_of_the_recipe_is_the_same_whatever_else_is_set() -> None:
         **POOL,
         "FETCH_ALLOWED_HOSTS": "a.example",
         "FETCH_ALLOWED_NETWORKS": "10.0.0.0/8",
+        "WEBHOOKS": "https://a.example/",
+        "WEBHOOK_SECRET": SECRET,
+        "WEBHOOK_ALLOWED_NETWORKS": "10.0.0.0/8",
+        "WEBHOOK_CONCURRENCY": "2",
     }
     shaping = {
         *("RENDITIONS", "BACKGROUND", "KEEP_GPS"),
@@ -531,3 +541,78 @@ def test_contradictions_are_found_at_the_start(variable: str, text: str) -> None
     """A network that is none, or two modes of one rendition, is named by its variable."""
     with pytest.raises(SettingsError, match=variable):
         read(**{variable: text})
+
+
+# ── webhooks ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_webhooks_are_read_as_they_are_documented() -> None:
+    """URLs, each with statuses and labels, in whatever case; a label may have several words."""
+    settings = read(
+        WEBHOOKS="https://a.example/hook completed+FAILED label=Cat label=Polar  Bear,\n"
+        "http://b.example/, https://c.example label=Dog,",
+        WEBHOOK_SECRET=f"{SECRET} {SECRET}",
+    )
+
+    assert settings.webhooks == (
+        Destination(
+            digest("https://a.example/hook"),
+            "https://a.example/hook",
+            statuses=("COMPLETED", "FAILED"),
+            labels=("Cat", "Polar  Bear"),
+            is_configured=True,
+        ),
+        Destination(digest("http://b.example/"), "http://b.example/", is_configured=True),
+        Destination(
+            digest("https://c.example"), "https://c.example", labels=("Dog",), is_configured=True
+        ),
+    )
+    assert settings.webhook_secret == (Secret(SECRET), Secret(SECRET))
+    assert settings.webhook_queue_name == "image-webhooks"
+    assert read().webhooks == read(WEBHOOKS=" , ").webhooks == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a.example",
+        "ftp://a.example",
+        "COMPLETED",
+        "https://a.example SEEN",
+        "https://a.example COMPLETED+",
+        "https://a.example COMPLETED FAILED",
+        "https://a.example label=",
+        "label=Cat",
+    ],
+)
+def test_webhook_that_cannot_be_read_is_named(text: str) -> None:
+    """With an example of one that can."""
+    with pytest.raises(
+        SettingsError, match=r"WEBHOOKS has .*'https://example\.com/hook COMPL"
+    ) as no:
+        read(WEBHOOKS=f"https://ok.example, {text}", WEBHOOK_SECRET=SECRET)
+    assert repr(text) in str(no.value)
+
+
+def test_url_that_is_configured_twice_is_refused() -> None:
+    """Its two would share an id."""
+    with pytest.raises(SettingsError, match="WEBHOOKS has a URL twice"):
+        read(WEBHOOKS="https://a.example, https://a.example FAILED", WEBHOOK_SECRET=SECRET)
+
+
+def test_webhooks_need_a_secret() -> None:
+    """Nobody could tell the pipeline from others."""
+    with pytest.raises(SettingsError, match="WEBHOOK_SECRET is not set"):
+        read(WEBHOOKS="https://a.example")
+
+
+@pytest.mark.parametrize(
+    "text", ["hunter2", "whsec_a", "whsec_aHVudGVyMg==", SECRET[6:], "whsec_ä"]
+)
+def test_secret_is_in_no_message(text: str) -> None:
+    """Neither in that of its error nor where settings are printed."""
+    with pytest.raises(SettingsError, match="WEBHOOK_SECRET is whsec_") as refusal:
+        read(WEBHOOK_SECRET=text)
+
+    assert f" {text}" not in str(refusal.value)
+    assert SECRET[6:] not in repr(read(WEBHOOK_SECRET=SECRET))

@@ -20,6 +20,7 @@ from infrastructure.stage import (
 OUTPUTS = {
     "UploadsBucket": "originals",
     "WorkQueueUrl": "https://sqs.example/work",
+    "WebhookQueueUrl": "https://sqs.example/webhooks",
     "RoleApiHandler": "arn:aws:iam::1:role/api",
     "RoleHandleUpload": "arn:aws:iam::1:role/upload",
 }
@@ -44,6 +45,7 @@ def test_outputs_become_variables_and_roles_by_their_names() -> None:
         "environment_variables": {
             "UPLOADS_BUCKET": "originals",
             "WORK_QUEUE_URL": "https://sqs.example/work",
+            "WEBHOOK_QUEUE_URL": "https://sqs.example/webhooks",
         },
         "lambda_functions": {
             "api_handler": {"iam_role_arn": "arn:aws:iam::1:role/api"},
@@ -70,6 +72,7 @@ def test_stage_keeps_what_it_says_of_itself() -> None:
             "MAX_SIDE": "5",
             "UPLOADS_BUCKET": "originals",
             "WORK_QUEUE_URL": "https://sqs.example/work",
+            "WEBHOOK_QUEUE_URL": "https://sqs.example/webhooks",
         },
         "lambda_functions": {
             "api_handler": {

@@ -20,7 +20,7 @@ STAGE = {
     **dict.fromkeys(
         (
             *("STAGE", "UPLOADS_BUCKET", "RENDITIONS_BUCKET", "TABLE_NAME", "WORK_QUEUE_URL"),
-            "TOPIC_ARN",
+            *("TOPIC_ARN", "WEBHOOK_QUEUE_URL"),
         ),
         "any",
     ),

@@ -11,7 +11,7 @@ from chalicelib.web.auth import guard, open_guard
 STAGE = dict.fromkeys(
     (
         *("STAGE", "UPLOADS_BUCKET", "RENDITIONS_BUCKET", "TABLE_NAME", "WORK_QUEUE_URL"),
-        "TOPIC_ARN",
+        *("TOPIC_ARN", "WEBHOOK_QUEUE_URL"),
     ),
     "any",
 )
