@@ -7,7 +7,17 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.fake_api import API, Answer, FakeApi, box, failed, image, refused
+from tests.browser.fake_api import (
+    API,
+    Answer,
+    FakeApi,
+    box,
+    failed,
+    image,
+    image_id_of,
+    quarantined,
+    refused,
+)
 
 OpenFake = Callable[..., Page]
 
@@ -189,6 +199,27 @@ def test_the_api_knows_what_a_label_finds(open_fake: OpenFake, api: FakeApi) -> 
     api.answers["GET", "/images"] = Answer({"images": [image(2, "Bird")], "cursor": None})
     page.goto(f"{API}/#label=Feather")
     expect(page.locator(".tile .name")).to_have_text("picture 2.jpg")
+
+
+def test_what_fits_no_more_goes_at_once(open_fake: OpenFake, api: FakeApi) -> None:
+    """Before the list is asked again; what has come to fit, by a label above its own, appears."""
+    api.put(quarantined(1, "Gore", labels=image(1, "Dog")["labels"]))
+    page = open_fake("#show=quarantined&label=Dog")
+    page.locator(".tile .face").click()
+    page.get_by_role("button", name="Release").click()
+    expect(page.locator("#detail-line")).to_contain_text("Queued")
+    expect(page.locator(".tile")).to_have_count(0, timeout=2000)
+    dog = image(2, "Dog", image_id=image_id_of("dog.png"), key="uploads/dog.png")
+    dog["labels"][0]["parents"] = ["Animal"]
+    page = open_fake("#label=animal")
+    expect(page.get_by_role("heading", name="No images with “animal”")).to_be_visible()
+    api.put(dog, image(3, "Car", image_id=image_id_of("car.png"), key="uploads/car.png"))
+    api.answers["GET", "/images"] = Answer({"images": [], "cursor": None})
+    for name in ("car.png", "dog.png"):
+        file = {"name": name, "mimeType": "image/png", "buffer": b"x"}
+        page.set_input_files("#files", file)  # type: ignore[arg-type]
+    expect(page.locator('.upload[data-state="COMPLETED"]')).to_have_count(2)
+    assert names(page) == ["dog.png"]
 
 
 def test_a_file_is_found_by_its_name(open_fake: OpenFake, api: FakeApi) -> None:

@@ -179,7 +179,15 @@ def portrait(number: int = 1, **changes: Any) -> dict[str, Any]:
     attributes.append({"name": "age_range", "value": "25–35"})
     made["faces"] = [{"box": box(0.4, 0.2), "attributes": attributes, **sure}]
     made["text"] = [{"text": "Summer sale", "box": box(0.1, 0.8, 0.5, 0.1), **sure}]
-    urls = ["www.wikidata.org/wiki/Q7259", "javascript:alert(1)", "//evil.test", "a@evil.test", "x"]
+    no_urls = (
+        "javascript:alert(1)",
+        "//evil.test",
+        "a@evil.test",
+        "10.0.0.1/x",
+        "x",
+        "",
+    )
+    urls = ["www.wikidata.org/wiki/Q7259", *no_urls]
     made["celebrities"] = [{"name": "Ada", "box": box(0.4, 0.1), "urls": urls, **sure}]
     made["moderation_labels"] = [{"name": "Alcohol", "parent": "", **sure}]
     return made

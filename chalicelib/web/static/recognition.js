@@ -18,6 +18,9 @@ const OPPOSITES = new Map([
   ["face_occluded", "nothing covers it"],
 ]);
 
+/** A name that is public by its look: no address in numbers, no port, nobody's name before it. */
+const HOST = /^([a-z0-9-]+\.)+[a-z][a-z0-9-]+$/;
+
 /** The sections of what was found; of what was not, there is none. */
 export function recognized(image, boxes, { search, searchText }) {
   const part = (kind, title, entries) =>
@@ -86,7 +89,7 @@ const celebrities = (found, boxes, search) =>
 function linkTo(text, name) {
   const address = URL.parse?.(`https://${text}`) ?? null;
   const host = text.split(/[/?#]/, 1)[0].toLowerCase();
-  if (address?.host !== host || !/^([a-z0-9-]+\.)+[a-z][a-z0-9-]+$/.test(host)) return null;
+  if (!address || !HOST.test(host)) return null;
   return el(
     "a",
     { href: address.href, target: "_blank", rel: "noopener noreferrer" },
