@@ -37,7 +37,6 @@ from chalicelib.aws import catalog as module
 from chalicelib.aws.catalog import Catalog
 from chalicelib.aws.layout import (
     FOLDS,
-    bytes_of,
     change_of,
     counter_key,
     counters_of,
@@ -212,7 +211,7 @@ def questions(catalog: Catalog, last: int) -> dict[str, Callable[[], object]]:
     middle = timestamp(album.moment_of(last // 2))
     early = timestamp(album.moment_of(last // 4))
     [one] = catalog.browse(Query(1, until=middle)).images
-    phash, sha256 = (one.fingerprint.phash, bytes_of(one)) if one.fingerprint else ("", "")
+    phash = one.fingerprint.phash if one.fingerprint else ""
     deep = catalog.browse(Query(50, until=middle)).cursor
     browse = {
         "newest 50": Query(50),
@@ -233,7 +232,6 @@ def questions(catalog: Catalog, last: int) -> dict[str, Callable[[], object]]:
     return {name: partial(catalog.browse, query) for name, query in browse.items()} | {
         "all labels and how many have them": lambda: catalog.label_counts(""),
         "totals": catalog.totals,
-        "the first with some bytes": lambda: catalog.first_of(sha256, "nobody"),
         "look-alikes within 3 bits": lambda: catalog.similar(phash, 3, 50),
         "look-alikes within 7 bits": lambda: catalog.similar(phash, 7, 50),
     }
