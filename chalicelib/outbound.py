@@ -208,28 +208,41 @@ def answer_of(
     ``deadline`` is one of ``monotonic``. Raises Unreachable, also for what goes wrong in the block,
     which gives away neither addresses nor whether a name that is not public exists.
     """
+    with _named_errors(policy), contextlib.ExitStack() as sockets:
+        addresses = _checked_addresses(target, policy, deadline, resolve)
+        sock = sockets.enter_context(_connect(target.port, addresses, policy, deadline))
+        if target.scheme == "https":
+            sock.settimeout(_left(deadline))
+            sock = sockets.enter_context(tls().wrap_socket(sock, server_hostname=target.host))
+        connection = HTTPConnection(target.host, target.port)
+        connection.sock = _Wire(sock, deadline, policy.max_bytes)
+        connection.request(
+            method,
+            target.path,
+            body,
+            headers={
+                "Host": target.authority,
+                "User-Agent": policy.user_agent,
+                **headers,
+                "Accept-Encoding": "identity",
+                "Connection": "close",
+            },
+        )
+        yield connection.getresponse()
+
+
+def require_callable(
+    target: Target, policy: Policy, deadline: float, resolve: Resolve = socket.getaddrinfo
+) -> None:
+    """Raises Unreachable for a host that must not be called, as it resolves now."""
+    with _named_errors(policy):
+        _checked_addresses(target, policy, deadline, resolve)
+
+
+@contextlib.contextmanager
+def _named_errors(policy: Policy) -> Iterator[None]:
     try:
-        addresses = checked_addresses(target, policy, deadline, resolve)
-        with contextlib.ExitStack() as sockets:
-            sock = sockets.enter_context(_connect(target.port, addresses, policy, deadline))
-            if target.scheme == "https":
-                sock.settimeout(_left(deadline))
-                sock = sockets.enter_context(tls().wrap_socket(sock, server_hostname=target.host))
-            connection = HTTPConnection(target.host, target.port)
-            connection.sock = _Wire(sock, deadline, policy.max_bytes)
-            connection.request(
-                method,
-                target.path,
-                body,
-                headers={
-                    "Host": target.authority,
-                    "User-Agent": policy.user_agent,
-                    **headers,
-                    "Accept-Encoding": "identity",
-                    "Connection": "close",
-                },
-            )
-            yield connection.getresponse()
+        yield
     except TimeoutError as error:
         raise TimedOut(
             f"The host took longer than the {policy.total_timeout_s:g} s there are"
@@ -243,10 +256,10 @@ def answer_of(
         raise BrokenOff("The host broke off, or what it answered is no HTTP") from error
 
 
-def checked_addresses(
-    target: Target, policy: Policy, deadline: float, resolve: Resolve = socket.getaddrinfo
+def _checked_addresses(
+    target: Target, policy: Policy, deadline: float, resolve: Resolve
 ) -> list[Address]:
-    """Every address of the host, none of them forbidden. Raises Unreachable, TimeoutError."""
+    """Every address of the host, none of them forbidden."""
     addresses = _addresses(target, resolve, deadline)
     if not addresses or not all(policy.admits(found) or _is_public(found) for found in addresses):
         raise NotPublic(_NOT_PUBLIC)

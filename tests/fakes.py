@@ -35,6 +35,10 @@ from chalicelib.messages import (
 )
 from chalicelib.model import (
     BoundingBox,
+    Circuit,
+    Delivery,
+    DeliveryPage,
+    Destination,
     DirectUpload,
     Image,
     ImageStatus,
@@ -53,7 +57,7 @@ from chalicelib.model import (
     digest,
     image_id_of,
 )
-from chalicelib.services import Patience, Recipe, Step
+from chalicelib.services import Patience, Recipe, Step, WebhookTerms
 from tests.pictures import photo, saved
 
 Action = BaseException | Callable[[], object]
@@ -334,6 +338,109 @@ def message_of(work: Work, receive_count: int = 1) -> WorkMessage:
     return WorkMessage(f"message-{number}", f"receipt-{number}", encode_work(work), receive_count)
 
 
+class FakeWebhookQueue(Scripted):
+    """A queue of texts. ``handed_back`` is the delay, in seconds, of what shall come back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[str] = []
+        self.deleted: list[WorkMessage] = []
+        self.handed_back: dict[WorkMessage, int] = {}
+
+    def send_bodies(self, bodies: Iterable[str]) -> None:
+        for body in bodies:
+            self._step("send_bodies")
+            self.sent.append(body)
+
+    def delete(self, messages: Sequence[WorkMessage]) -> None:
+        self._step("delete")
+        self.deleted.extend(messages)
+
+    def hand_back(self, delays_s: Mapping[WorkMessage, int]) -> None:
+        self._step("hand_back")
+        self.handed_back |= delays_s
+
+
+class FakeDestinations(Scripted):
+    """Destinations and their circuits with revisions, as DynamoDB's conditions guard them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.registered: dict[str, Destination] = {}
+        self.circuits: dict[str, Circuit] = {}
+
+    def listed(self, configured: Iterable[Destination]) -> list[Destination]:
+        self._step("listed")
+        registered = sorted(self.registered.values(), key=lambda each: each.created_at)
+        return [
+            replace(each, circuit=self.circuits.get(each.destination_id, Circuit()))
+            for each in (*configured, *registered)
+        ]
+
+    def save(self, destination: Destination, previous: Destination | None) -> Destination:
+        self._step("save")
+        with self._lock:
+            _require_same(self.registered.get(destination.destination_id), previous)
+            saved = replace(destination, revision=previous.revision + 1 if previous else 1)
+            self.registered[destination.destination_id] = replace(saved, circuit=Circuit())
+            return saved
+
+    def remove(self, destination_id: str) -> None:
+        self._step("remove")
+        self.registered.pop(destination_id, None)
+        self.circuits.pop(destination_id, None)
+
+    def circuit(self, destination_id: str) -> Circuit:
+        self._step("circuit")
+        return self.circuits.get(destination_id, Circuit())
+
+    def save_circuit(self, destination_id: str, circuit: Circuit, previous: Circuit) -> Circuit:
+        self._step("save_circuit")
+        with self._lock:
+            _require_same(self.circuits.get(destination_id, Circuit()), previous)
+            saved = replace(circuit, revision=previous.revision + 1)
+            self.circuits[destination_id] = saved
+            return saved
+
+
+class FakeDeliveries(Scripted):
+    """The log of deliveries, likewise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: dict[tuple[str, str], Delivery] = {}
+
+    def get(self, destination_id: str, event_id: str) -> Delivery | None:
+        self._step("get")
+        return self.log.get((destination_id, event_id))
+
+    def save(self, delivery: Delivery, previous: Delivery | None) -> Delivery:
+        self._step("save")
+        key = (delivery.destination_id, delivery.event_id)
+        with self._lock:
+            _require_same(self.log.get(key), previous)
+            saved = replace(delivery, revision=previous.revision + 1 if previous else 1)
+            self.log[key] = saved
+            return saved
+
+    def page(self, destination_id: str, limit: int, cursor: str | None) -> DeliveryPage:
+        self._step("page")
+        found = [each for each in self.log.values() if each.destination_id == destination_id]
+        found.sort(key=lambda each: (each.event_time, each.event_id), reverse=True)
+        start = int((cursor or "0").partition(".")[0])
+        following = f"{start + limit:013}.{'a' * 26}" if len(found) > start + limit else None
+        shown = (replace(each, payload=b"") for each in found[start : start + limit])
+        return DeliveryPage(tuple(shown), following)
+
+
+def _require_same(
+    present: Destination | Circuit | Delivery | None,
+    previous: Destination | Circuit | Delivery | None,
+) -> None:
+    if (present and present.revision) != (previous and previous.revision):
+        raise StaleRevision
+
+
 class FakeCatalog(Scripted):
     """Records with revisions, as DynamoDB's conditions guard them."""
 
@@ -550,6 +657,10 @@ class FakeServices:
     clock: Clock = field(default_factory=Clock)
     renditions: FakeRenditions = field(default_factory=FakeRenditions)
     queue: FakeQueue = field(default_factory=FakeQueue)
+    webhook_queue: FakeWebhookQueue = field(default_factory=FakeWebhookQueue)
+    destinations: FakeDestinations = field(default_factory=FakeDestinations)
+    deliveries: FakeDeliveries = field(default_factory=FakeDeliveries)
+    webhook_terms: WebhookTerms = WebhookTerms(allowed_networks=("127.0.0.0/8",))
     catalog: FakeCatalog = field(default_factory=FakeCatalog)
     recognizer: FakeRecognizer = field(default_factory=FakeRecognizer)
     topic: FakeTopic = field(default_factory=FakeTopic)
