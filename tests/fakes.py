@@ -68,6 +68,7 @@ SMALL = RenditionSpec("small", 24, 24, prefix="processed")
 LIMITS = Limits(max_bytes=100_000, max_pixels=1_000_000, max_side=5_000)
 RECIPE = Recipe("1-test", (THUMBNAIL, SMALL), LIMITS, background="#ffffff", keep_gps=False)
 PATIENCE = Patience(in_flight=2, max_receives=5, retry_delay_s=30)
+WEBHOOK_TERMS = WebhookTerms(allowed_networks=("127.0.0.0/8",))
 PICTURE = saved(photo(64, 48))
 CAT = Label("Cat", 98.5, parents=("Animal",), boxes=(BoundingBox(0.1, 0.2, 0.3, 0.4),))
 
@@ -660,7 +661,7 @@ class FakeServices:
     webhook_queue: FakeWebhookQueue = field(default_factory=FakeWebhookQueue)
     destinations: FakeDestinations = field(default_factory=FakeDestinations)
     deliveries: FakeDeliveries = field(default_factory=FakeDeliveries)
-    webhook_terms: WebhookTerms = WebhookTerms(allowed_networks=("127.0.0.0/8",))
+    webhook_terms: WebhookTerms = WEBHOOK_TERMS
     catalog: FakeCatalog = field(default_factory=FakeCatalog)
     recognizer: FakeRecognizer = field(default_factory=FakeRecognizer)
     topic: FakeTopic = field(default_factory=FakeTopic)
