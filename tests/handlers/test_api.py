@@ -439,7 +439,9 @@ def test_labels_are_counted(services: FakeServices) -> None:
     uploaded(services)
     uploaded(services, "uploads/2.jpg")
 
-    assert get("/labels").json_body == {"labels": [{"name": "Cat", "images": 2}], "total": 1}
+    animals = {"name": "Animal", "images": 2}, {"name": "Cat", "images": 2}
+    assert get("/labels").json_body == {"labels": [*animals], "total": 2}
+    assert get("/labels?limit=1").json_body == {"labels": [animals[0]], "total": 2}
     assert get("/labels?prefix=CA").json_body["total"] == 1
     assert get("/labels?prefix=dog").json_body == {"labels": [], "total": 0}
     assert_problem(get("/labels?limit=1001"), 400, "invalid_request")
@@ -453,7 +455,8 @@ def test_stats_tell_every_status(services: FakeServices) -> None:
 
     stats = get("/stats").json_body
 
-    assert stats["images"] == {"QUEUED": 1, "PROCESSING": 0, "COMPLETED": 1, "FAILED": 1}
+    counts = {"QUEUED": 1, "PROCESSING": 0, "COMPLETED": 1, "QUARANTINED": 0, "FAILED": 1}
+    assert stats["images"] == counts
     assert stats["original_bytes"] == len(PICTURE)
     assert stats["rendition_bytes"] == sum(each.size_bytes for each in image.renditions)
 

@@ -26,7 +26,7 @@ from chalicelib.bootstrap import settings
 from chalicelib.config import read_settings
 from chalicelib.errors import BatchFailed, LeaseHeld, MalformedMessage, StaleRevision
 from chalicelib.messages import ObjectChange, ObjectEvent, Recheck, encode_work
-from chalicelib.model import RETRIES_EXHAUSTED, Failure, Image, ImageStatus, image_id_of
+from chalicelib.model import RETRIES_EXHAUSTED, Failure, Feature, Image, ImageStatus, image_id_of
 from chalicelib.telemetry import Telemetry
 from tests.emf import metrics_of
 from tests.fakes import PICTURE, FakeServices, Outage, s3_record, uploaded
@@ -1092,7 +1092,10 @@ def test_list_is_narrowed(query: str, numbers: list[int]) -> None:
         ("min_confidence=nan", "'min_confidence' is a number from 0 to 100, not 'nan'"),
         ("min_confidence=inf", "'min_confidence' is a number from 0 to 100, not 'inf'"),
         ("min_confidence=sure", "'min_confidence' is a number from 0 to 100, not 'sure'"),
-        ("status=LOST", "'status' is one of QUEUED, PROCESSING, COMPLETED, FAILED, not 'LOST'"),
+        (
+            "status=LOST",
+            "'status' is one of QUEUED, PROCESSING, COMPLETED, QUARANTINED, FAILED, not",
+        ),
         ("status=DELETED", "'status' is one of"),
         ("status=", "'status' is one of"),
         ("label=", "'label' is a text of 1 to 256 characters"),
@@ -1201,7 +1204,7 @@ def stdout(services: FakeServices) -> Iterator[StringIO]:
     """The stdout of the functions, which tell their metrics as on AWS."""
     root, out = logging.getLogger(), StringIO()
     before = root.handlers[:]
-    services.telemetry = Telemetry("test", {}, image_properties=False)  # type: ignore[assignment]
+    services.telemetry = Telemetry("test", {}, [Feature.LABELS])  # type: ignore[assignment]
     with redirect_stdout(out):
         logs.configure()
         yield out
