@@ -1,5 +1,6 @@
 """A system that is told by webhooks: a real HTTP server, which verifies all that it gets."""
 
+import json
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -59,12 +60,13 @@ class Conversation(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         headers = {name.lower(): value for name, value in self.headers.items()}
         try:
-            payloads = [Webhook(each).verify(body, headers) for each in self.server.secrets]
+            for secret in self.server.secrets:
+                Webhook(secret).verify(body, headers)
         except WebhookVerificationError as error:
             self.server.refused.append(str(error))
             self.answer(401)
             return
-        self.server.received.append(Received(self.path, headers, body, payloads[0]))
+        self.server.received.append(Received(self.path, headers, body, json.loads(body)))
         answers = self.server.answers
         answer = answers.popleft() if answers else self.server.otherwise
         if callable(answer):

@@ -122,6 +122,18 @@ def test_work_is_sent_in_batches(queue: WorkQueue, operations: Operations) -> No
     assert operations.made == []
 
 
+def test_bodies_are_sent_as_many_at_a_time_as_sqs_takes(
+    queue: WorkQueue, operations: Operations
+) -> None:
+    """256 KB together; in bytes, not in characters."""
+    sent = ["é" * 50_000, "a" * 100_000, "b" * 60_000, "c" * 200_000, "d" * 62_144, "e"]
+
+    queue.send_bodies(sent)
+
+    assert operations.made == ["SendMessageBatch"] * 3
+    assert sorted(each.body for each in received(queue, 6)) == sorted(sent)
+
+
 def test_work_that_sqs_does_not_take_is_an_error(queue: WorkQueue, operations: Operations) -> None:
     """SQS answers 200 even if it took only a part; what it refused must not be forgotten."""
     operations.change_answer(
