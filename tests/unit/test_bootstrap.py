@@ -20,11 +20,13 @@ from chalicelib.model import (
     OutputFormat,
     QuarantineRule,
     Rendition,
+    Secret,
 )
 from chalicelib.services import Patience, Recipe
 from chalicelib.worker import TIME_TO_HAND_BACK, TIME_TO_START
 from infrastructure.stage import PROJECT
 
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwN5o3oXv1GYs="  # noqa: S105 - nobody's
 SETTINGS = read_settings(
     {
         "STAGE": "dev",
@@ -45,6 +47,9 @@ SETTINGS = read_settings(
         "MAX_BYTES": "1000",
         "KEEP_GPS": "true",
         "BACKGROUND": "#000000",
+        "WEBHOOKS": "https://example.com/hook FAILED",
+        "WEBHOOK_SECRET": SECRET,
+        "WEBHOOK_ALLOWED_NETWORKS": "10.0.0.0/8",
     }
 )
 
@@ -73,6 +78,11 @@ def test_settings_reach_the_services(services: Services) -> None:
         reuse_recognition=True,
     )
     assert services.patience == Patience(in_flight=3, max_receives=4, retry_delay_s=7)
+    assert services.webhook_queue.url == "https://sqs.example/123456789012/webhooks"
+    assert services.destinations.table == services.deliveries.table == "images"
+    [configured] = services.webhook_terms.configured
+    assert (configured.url, configured.secrets) == ("https://example.com/hook", (Secret(SECRET),))
+    assert services.webhook_terms.allowed_networks == ("10.0.0.0/8",)
     assert services.clock().tzinfo is not None
 
 
