@@ -15,7 +15,7 @@ from typing import Any
 from boto3 import Session
 from botocore.config import Config
 
-from chalicelib.aws.announce import Topic
+from chalicelib.aws.announce import EventBus, Topic
 from chalicelib.aws.catalog import Catalog
 from chalicelib.aws.destinations import Deliveries, Destinations
 from chalicelib.aws.queue import Queue, WorkQueue
@@ -23,7 +23,7 @@ from chalicelib.aws.recognition import Recognizer
 from chalicelib.aws.storage import Renditions, Uploads
 from chalicelib.config import Settings, read_settings
 from chalicelib.pipeline import utc_now
-from chalicelib.services import Patience, Recipe, WebhookTerms
+from chalicelib.services import Channel, Patience, Recipe, WebhookTerms
 from chalicelib.telemetry import Telemetry
 
 CONNECT_TIMEOUT_S = 2
@@ -86,8 +86,14 @@ class Services:
         return Recognizer(self._client("rekognition"), self.settings.recognition)
 
     @cached_property
-    def topic(self) -> Topic:
-        return Topic(self._client("sns"), self.settings.topic_arn)
+    def channels(self) -> dict[str, Channel]:
+        channels: dict[str, Channel] = {
+            "sns": Topic(self._client("sns"), self.settings.topic_arn),
+        }
+        if self.settings.event_bus_name:
+            bus = EventBus(self._client("events"), self.settings.event_bus_name)
+            channels["eventbridge"] = bus
+        return channels
 
     @cached_property
     def telemetry(self) -> Telemetry:

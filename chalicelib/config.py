@@ -311,6 +311,9 @@ class Settings:
         str, "URL of the SQS queue of what is told to webhooks, and is yet to be."
     )
     topic_arn: str = _setting(str, "SNS topic that finished and failed images are announced on.")
+    event_bus_name: str = _setting(
+        str, "EventBridge bus that the same is put on; comes from the stack. Empty: none.", ""
+    )
     max_receive_count: int = _setting(
         parse_count,
         "How often a message of the work queue is received before it goes to the dead-letter "

@@ -386,7 +386,7 @@ class Image:
     the image on, whichever version; renditions are stored under it, so that no worker overwrites
     or deletes what a later one has stored. ``lost`` counts the attempts in a row that ended without
     a word, the one under way included. ``announced`` tells whether the present final status has
-    been published.
+    been published on all channels; while it is on some, ``told`` names them.
 
     ``withheld_for`` are the moderation labels for which nobody is given the renditions; what a
     reviewer has ``released`` has none. ``duplicates`` were there before it.
@@ -412,6 +412,7 @@ class Image:
     duplicates: tuple[Duplicate, ...] = ()
     failure: Failure | None = None
     announced: bool = False
+    told: tuple[str, ...] = ()
 
     @property
     def image_id(self) -> str:
@@ -630,13 +631,14 @@ def is_secret(text: str) -> bool:
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """The words of a text as one searches them, each once: letters and digits, without case.
+    """The words of a text as one searches them, each once: letters and digits.
 
-    Compatible forms are one (Unicode NFKC): ``ﬁn`` is ``fin``. Of a longer one, 64 characters at a
-    time are a word.
+    Without case and accents, and compatible forms are one (Unicode NFKD): ``Café`` is ``cafe``,
+    ``ﬁn`` is ``fin``. Of a longer one, 64 characters at a time are a word.
     """
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return tuple(dict.fromkeys(re.findall(r"\w{1,64}", folded)))
+    folded = unicodedata.normalize("NFKD", text.casefold())
+    plain = "".join(char for char in folded if not unicodedata.combining(char))
+    return tuple(dict.fromkeys(re.findall(r"[^\W_]{1,64}", plain)))
 
 
 def digest(text: str) -> str:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Protocol
 
+from chalicelib.announcements import announcements_of
 from chalicelib.errors import (
     ImageNotFound,
     KeyTaken,
@@ -34,7 +35,6 @@ from chalicelib.messages import (
     ObjectEvent,
     Recheck,
     Work,
-    announcement_of,
     facts_of,
     timestamp,
 )
@@ -411,19 +411,12 @@ def _finish(image: Image, turn: Turn, journey: Journey, services: Services) -> I
         released=image.released,
     )
     try:
-        finished = _complete(over, turn, journey, services)
+        return _complete(over, turn, journey, services)
     except PermanentError as error:
         failure = Failure(error.code, _sentence(str(error)))
         return replace(over, status=ImageStatus.FAILED, failure=failure)
     except OriginalGone:
         return replace(over, status=ImageStatus.DELETED)
-    # Of two that look alike and are processed again at once, the one stays the other's duplicate.
-    first = {each.image_id for each in finished.duplicates}
-    known = (each for each in image.duplicates if each.image_id not in first)
-    return replace(
-        finished,
-        duplicates=(*finished.duplicates, *(each for each in known if first or not each.is_exact)),
-    )
 
 
 def _complete(image: Image, turn: Turn, journey: Journey, services: Services) -> Image:
@@ -502,89 +495,75 @@ def _is_reusable(first: Image, services: Services) -> bool:
 def _settle(image: Image, services: Services) -> None:
     """Do what follows from a final status, then mark it done. Safe to run again.
 
-    The announcement goes out at least once: twice only when killed between it and its mark, or when
-    one that looks the same comes just then.
+    Each channel is told at least once: twice only when killed between that and its mark. One that
+    fails keeps no other from being told, and is told when this is run again.
     """
     own_attempts = 1 if image.status.is_processed else 0
     try:
         if image.attempt > own_attempts:  # else nothing is stored but what the record names
             services.renditions.tidy(image)
-        duplicates = _duplicates_of(image, services)
-        services.topic.publish(announcement_of(replace(image, duplicates=duplicates)))
+        image = replace(image, duplicates=_duplicates_of(image, services))
     except Exception:
         _release(image, services)
         raise
-    _log_status(image)
-
-    def is_same(now: Image) -> bool:
-        is_as_was = (now.status, now.attempt) == (image.status, image.attempt)
-        return is_as_was and _is_of(image.original, now)
+    told, failure = _tell(image, services)
+    if failure is None:
+        _log_status(image)
 
     def mark(now: Image | None) -> Image | None:
-        if now is None or not is_same(now) or now.duplicates != image.duplicates:
+        if now is None or (now.status, now.attempt) != (image.status, image.attempt):
             return None
-        return replace(now, announced=True, lease_until=None, duplicates=duplicates)
+        if not _is_of(image.original, now):
+            return None
+        marked = replace(now, lease_until=None, duplicates=image.duplicates)
+        return replace(marked, announced=failure is None, told=told if failure else ())
 
-    now, _ = _update(image.image_id, mark, services)
-    if is_same(now) and not now.announced:  # it has been told of a duplicate meanwhile
-        _settle(now, services)
+    _update(image.image_id, mark, services)
+    if failure is not None:
+        raise failure
+
+
+def _tell(image: Image, services: Services) -> tuple[tuple[str, ...], Exception | None]:
+    """The channels that know of the present status now, and what the first that fails failed of."""
+    told, failure = list(image.told), None
+    announcements = announcements_of(image)
+    for name, channel in services.channels.items():
+        if name in told:
+            continue
+        try:
+            for announcement in announcements:
+                channel.publish(announcement)
+        except Exception as error:
+            logger.warning("%s was not told", name, exc_info=True)
+            failure = failure or error
+        else:
+            told.append(name)
+    return tuple(told), failure
 
 
 def _duplicates_of(image: Image, services: Services) -> tuple[Duplicate, ...]:
-    """The images that were there before this one and show the same, nearest first.
+    """The images that are there and show the same, nearest first; none that names this one so.
 
-    Asked once the image is recorded, so that of two that come at once one sees the other. One that
-    names this image as its duplicate is none of it.
+    Asked once the image is recorded, so that of two that come at once one sees the other, or each.
     """
     if image.fingerprint is None or not image.status.is_processed:
         return image.duplicates
     phash, distance = image.fingerprint.phash, services.recipe.duplicate_distance
-    alike = services.catalog.similar(phash, distance, 2 * MAX_DUPLICATES)
-    known = _named_by(image)
-    # The first with the same bytes may be in work: there is nothing to compare yet.
-    found = {each.image_id: each for each in image.duplicates[:1] if each.is_exact}
-    for other, bits in alike:
-        if image.image_id in _named_by(other):
+    # The first with the same bytes may still be in work, and not be found by its looks.
+    found = {each.image_id: each for each in image.duplicates if each.is_exact}
+    for other, bits in services.catalog.similar(phash, distance, 2 * MAX_DUPLICATES):
+        if image.image_id in {other.image_id, *(each.image_id for each in other.duplicates)}:
             found.pop(other.image_id, None)
-        elif other.image_id not in {image.image_id, *found}:
-            is_exact = bool(image.fingerprint.sha256) and (
-                other.fingerprint is not None
-                and other.fingerprint.sha256 == image.fingerprint.sha256
-            )
-            itself = Duplicate(image.image_id, bits, is_exact)
-            is_before = other.image_id in known or _was_before(other, image)
-            if is_before or not _is_told(other, itself, services):
-                found[other.image_id] = replace(itself, image_id=other.image_id)
+        else:
+            is_exact = _bytes_of(image) == _bytes_of(other) != ""
+            found[other.image_id] = Duplicate(other.image_id, bits, is_exact)
     nearest = sorted(found.values(), key=lambda each: (not each.is_exact, each.distance))
     return tuple(nearest[:MAX_DUPLICATES])
 
 
-def _named_by(image: Image) -> set[str]:
-    return {duplicate.image_id for duplicate in image.duplicates}
-
-
-def _was_before(other: Image, image: Image) -> bool:
-    """Whether another image was there first: it is settled, or was uploaded earlier."""
-    places = ((each.original.uploaded_at, each.image_id) for each in (other, image))
-    earlier, later = places
-    return other.is_settled or earlier < later
-
-
-def _is_told(other: Image, duplicate: Duplicate, services: Services) -> bool:
-    """Have an image name the duplicate that it may have missed; False where it was settled before.
-
-    It may have looked for duplicates before there was this one, and be about to say what it found.
-    """
-
-    def record(now: Image | None) -> Image | None:
-        if now is None or now.announced or not now.status.is_processed:
-            return None  # while it is processed again it has yet to look
-        if not _is_of(other.original, now) or duplicate.image_id in _named_by(now):
-            return None
-        return replace(now, duplicates=(*now.duplicates, duplicate))
-
-    now, _ = _update(other.image_id, record, services)
-    return not now.is_settled or duplicate.image_id in _named_by(now)
+def _bytes_of(image: Image) -> str:
+    """SHA-256 of its original, where that is known."""
+    return image.fingerprint.sha256 if image.fingerprint else ""
 
 
 def give_up(work: Work, error: BaseException, lease_until: datetime, services: Services) -> None:
@@ -622,6 +601,7 @@ def _given_up(image: Image, tries: int, reason: str, services: Services) -> Imag
         lost=0,
         failure=Failure(RETRIES_EXHAUSTED, sentence),
         announced=False,
+        told=(),
     )
 
 

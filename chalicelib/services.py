@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
-from chalicelib.messages import Announcement, Work, WorkMessage
+from chalicelib.announcements import Announcement
+from chalicelib.messages import Work, WorkMessage
 from chalicelib.model import (
     Circuit,
     Delivery,
@@ -103,7 +104,9 @@ class Recognizer(Protocol):
     def recognize(self, proxy: bytes) -> Recognition: ...
 
 
-class Topic(Protocol):
+class Channel(Protocol):
+    """Where announcements go. Each renders them its way, and may be told the same again."""
+
     def publish(self, announcement: Announcement) -> None: ...
 
 
@@ -191,7 +194,7 @@ class Services(Protocol):
     @property
     def recognizer(self) -> Recognizer: ...
     @property
-    def topic(self) -> Topic: ...
+    def channels(self) -> Mapping[str, Channel]: ...
     @property
     def telemetry(self) -> Telemetry: ...
     @property

@@ -15,6 +15,7 @@ from threading import RLock
 from typing import Any
 
 from chalicelib import model, pipeline
+from chalicelib.announcements import Announcement, Kind
 from chalicelib.aws.layout import (
     WORD_MARK,
     bytes_of,
@@ -25,7 +26,6 @@ from chalicelib.aws.layout import (
 )
 from chalicelib.errors import IdempotencyKeyReused, KeyTaken, OriginalGone, StaleRevision, TooLarge
 from chalicelib.messages import (
-    Announcement,
     ObjectChange,
     ObjectEvent,
     Work,
@@ -588,7 +588,7 @@ class FakeRecognizer(Scripted):
         return self.recognition
 
 
-class FakeTopic(Scripted):
+class FakeChannel(Scripted):
     """``published`` is everything that was announced, in order."""
 
     def __init__(self) -> None:
@@ -601,7 +601,9 @@ class FakeTopic(Scripted):
 
     @property
     def statuses(self) -> list[str]:
-        return [announcement.attributes["status"] for announcement in self.published]
+        """The statuses that were told, and not what was told beside them."""
+        kinds = [announcement.kind for announcement in self.published]
+        return [str(kind) for kind in kinds if kind is not Kind.DUPLICATE]
 
 
 class FakeJourney:
@@ -664,7 +666,8 @@ class FakeServices:
     webhook_terms: WebhookTerms = WEBHOOK_TERMS
     catalog: FakeCatalog = field(default_factory=FakeCatalog)
     recognizer: FakeRecognizer = field(default_factory=FakeRecognizer)
-    topic: FakeTopic = field(default_factory=FakeTopic)
+    topic: FakeChannel = field(default_factory=FakeChannel)
+    bus: FakeChannel = field(default_factory=FakeChannel)
     telemetry: FakeTelemetry = field(default_factory=FakeTelemetry)
     recipe: Recipe = RECIPE
     patience: Patience = PATIENCE
@@ -672,6 +675,10 @@ class FakeServices:
 
     def __post_init__(self) -> None:
         self.uploads = FakeUploads(self.clock)
+
+    @property
+    def channels(self) -> dict[str, FakeChannel]:
+        return {"sns": self.topic, "eventbridge": self.bus}
 
 
 def s3_record(event: ObjectEvent, **changes: Any) -> dict[str, Any]:

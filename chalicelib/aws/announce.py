@@ -1,12 +1,14 @@
-"""SNS: telling people and programs what became of an image."""
+"""SNS and EventBridge: telling people and programs what became of an image."""
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from chalicelib.messages import Announcement
+from chalicelib.announcements import SOURCE, Announcement
 
 if TYPE_CHECKING:
+    from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sns.type_defs import MessageAttributeValueTypeDef
 
@@ -40,3 +42,26 @@ def _attribute(value: str | list[str]) -> "MessageAttributeValueTypeDef":
     if isinstance(value, list):
         return {"DataType": "String.Array", "StringValue": json.dumps(value)}
     return {"DataType": "String", "StringValue": value}
+
+
+@dataclass(frozen=True, slots=True)
+class EventBus:
+    """The stage's bus of EventBridge; rules pick from it by what docs/events describes."""
+
+    client: "EventBridgeClient"
+    name: str
+
+    def publish(self, announcement: Announcement) -> None:
+        answer = self.client.put_events(
+            Entries=[
+                {
+                    "EventBusName": self.name,
+                    "Source": SOURCE,
+                    "DetailType": f"Image {announcement.kind.capitalize()}",
+                    "Detail": json.dumps(announcement.details),
+                    "Time": datetime.fromisoformat(announcement.event_time),
+                }
+            ]
+        )
+        if answer["FailedEntryCount"]:
+            raise OSError(f"EventBridge did not take it: {answer['Entries']!r:.500}")

@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 from chalice.app import Request, Response
 
+from chalicelib.announcements import image_details, rendition_details
 from chalicelib.errors import ImageQuarantined, RenditionNotFound
-from chalicelib.messages import image_details, rendition_details
 from chalicelib.model import (
     DirectUpload,
     Image,

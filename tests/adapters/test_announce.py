@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from chalicelib.announcements import Announcement, Kind
 from chalicelib.aws.announce import Topic
-from chalicelib.messages import Announcement
 from tests.adapters.conftest import Operations
 
 NUMBERS = count(1)
@@ -17,6 +17,9 @@ NUMBERS = count(1)
 
 def announcement(status: str, name: str = "é 🦊.jpg") -> Announcement:
     return Announcement(
+        kind=Kind(status),
+        event_id="abc",
+        event_time="2026-01-31T09:15:00.000Z",
         subject=f"Image {status.lower()}: ? ?.jpg",
         text=f"Image {status.lower()}: {name}\n\nKey: uploads/{name}\n",
         sms=f"Image {status.lower()}",

@@ -32,7 +32,7 @@ from infrastructure import check
 from infrastructure.check import Kind
 from localcloud.cloud import LocalCloud
 from tests.adapters.conftest import Operations, error_of
-from tests.fakes import FakeRecognizer, FakeTopic
+from tests.fakes import FakeChannel, FakeRecognizer
 from tests.pictures import photo, saved
 
 NUMBERS = count(1)
@@ -68,7 +68,7 @@ class Stage(Services):
         self.clock = lambda: datetime.now(UTC) + self.ahead
         self.recognizer = FakeRecognizer()
         self.recognizer.recognition = Recognition(LABELS)
-        self.topic = FakeTopic()
+        self.channels = {"sns": FakeChannel()}
 
     def upload(self, key: str, body: bytes = PICTURE) -> None:
         s3 = self.uploads.client

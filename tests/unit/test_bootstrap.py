@@ -10,6 +10,7 @@ import boto3
 import pytest
 
 from chalicelib import bootstrap
+from chalicelib.aws.announce import EventBus, Topic
 from chalicelib.aws.recognition import OPERATIONS
 from chalicelib.bootstrap import Services
 from chalicelib.config import read_settings
@@ -47,6 +48,7 @@ SETTINGS = read_settings(
         "MAX_BYTES": "1000",
         "KEEP_GPS": "true",
         "BACKGROUND": "#000000",
+        "EVENT_BUS_NAME": "told",
         "WEBHOOKS": "https://example.com/hook FAILED",
         "WEBHOOK_SECRET": SECRET,
         "WEBHOOK_ALLOWED_NETWORKS": "10.0.0.0/8",
@@ -65,7 +67,10 @@ def test_settings_reach_the_services(services: Services) -> None:
     assert services.renditions.bucket == "derived"
     assert services.catalog.table == "images"
     assert services.queue.url == "https://sqs.example/123456789012/work"
-    assert services.topic.arn == "arn:aws:sns:us-east-1:123456789012:images"
+    topic, bus = services.channels["sns"], services.channels["eventbridge"]
+    assert isinstance(topic, Topic)
+    assert isinstance(bus, EventBus)
+    assert (topic.arn, bus.name) == ("arn:aws:sns:us-east-1:123456789012:images", "told")
     assert services.recognizer.features == SETTINGS.recognition
     assert services.recipe == Recipe(
         SETTINGS.recipe_version,
@@ -109,7 +114,7 @@ def test_nothing_is_made_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> N
 
     assert services.recipe.keep_gps
     with pytest.raises(TypeError):
-        _ = services.topic
+        _ = services.channels
 
 
 def test_services_and_clients_are_made_once(services: Services) -> None:

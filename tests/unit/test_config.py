@@ -496,6 +496,7 @@ def test_version_of_the_recipe_is_the_same_whatever_else_is_set() -> None:
     others = {
         **{name: "https://sqs.example/1/other" for name in STAGE if name != "MAX_RECEIVE_COUNT"},
         "MAX_RECEIVE_COUNT": "9",
+        "EVENT_BUS_NAME": "other",
         "MAX_BYTES": "1000",
         "MAX_PIXELS": "1000",
         "MAX_SIDE": "1000",

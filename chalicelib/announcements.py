@@ -1,0 +1,250 @@
+"""What is told of an image that has come to a final status: decided here, for every channel.
+
+A channel renders an announcement its way and decides nothing. Another channel is a module in
+``chalicelib.aws`` with ``publish``; another thing to tell, a Kind.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from chalicelib.messages import printable
+from chalicelib.model import (
+    BoundingBox,
+    Duplicate,
+    Image,
+    ImageStatus,
+    Label,
+    ModerationLabel,
+    digest,
+)
+from chalicelib.plain import to_plain
+
+SOURCE = "image-pipeline"
+"""Who tells it, where one listens to several."""
+
+EVENT_VERSION = "1"
+"""Of the details' shape (docs/events). Members may be added; anything else is another version."""
+
+MAX_SUBJECT = 100
+"""SNS: a subject is at most 100 printable ASCII characters, and no line break."""
+
+MAX_SMS = 140
+MAX_DETAILS_BYTES = 192 * 1024
+"""SNS takes 256 KB a message, all its formats together, and has them escaped as JSON in JSON."""
+
+WHOLE = BoundingBox(left=0, top=0, width=1, height=1)
+
+FOUND = ("labels", "moderation_labels", "faces", "text", "celebrities")
+"""What of an image's details Rekognition has found, as much as there is."""
+
+LABELS_IN_TEXT = 50
+"""A mail names the surest labels; nobody reads more."""
+
+TOP_LABELS = 10
+"""So many of the surest labels are there to filter by."""
+
+
+class Kind(StrEnum):
+    """What can be told of an image: its final status, and that the same was there before."""
+
+    COMPLETED = "COMPLETED"
+    QUARANTINED = "QUARANTINED"
+    FAILED = "FAILED"
+    DELETED = "DELETED"
+    DUPLICATE = "DUPLICATE"
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """One thing to tell. It may be told again, and then has the same ``event_id``.
+
+    ``subject`` fits a mail, ``text`` its body, ``sms`` a short message, ``details`` a program;
+    ``attributes`` are what subscriptions filter by.
+    """
+
+    kind: Kind
+    event_id: str
+    event_time: str
+    subject: str
+    text: str
+    sms: str
+    details: dict[str, Any]
+    attributes: dict[str, str | list[str]]
+
+    @property
+    def event_type(self) -> str:
+        """As in ``image.completed``."""
+        return f"image.{self.kind.lower()}"
+
+
+def announcements_of(image: Image) -> tuple[Announcement, ...]:
+    """What there is to tell of an image in a final status."""
+    kinds = [Kind(image.status)]
+    if image.status.is_processed and image.duplicates:
+        kinds.append(Kind.DUPLICATE)
+    return tuple(_announcement(kind, image) for kind in kinds)
+
+
+def _announcement(kind: Kind, image: Image) -> Announcement:
+    name = printable(image.original.key).rpartition("/")[2]
+    headline = f"Image {kind.lower()}: {name}"
+    version, attempt = image.original.version_id, str(image.attempt)
+    announcement = Announcement(
+        kind=kind,
+        event_id=digest(f"{image.image_id}\n{version}\n{attempt}\n{kind}"),
+        event_time=_time_of(image),
+        subject=_ascii_line(headline, MAX_SUBJECT),
+        text="\n".join((headline, "", *_lines(image), "")),
+        sms=_ascii_line(headline + _gist(kind, image), MAX_SMS),
+        details={},
+        attributes=_attributes(kind, image),
+    )
+    event = {
+        "event_id": announcement.event_id,
+        "event_type": announcement.event_type,
+        "event_version": EVENT_VERSION,
+        "event_time": announcement.event_time,
+    }
+    return replace(announcement, details=_fitting(event | image_details(image)))
+
+
+def _time_of(image: Image) -> str:
+    """When it came to its status; the same each time where the record still tells."""
+    if image.status is ImageStatus.DELETED:
+        return image.original.uploaded_at  # that of the removal
+    is_told = image.processed_at is not None and not image.is_given_up
+    return image.processed_at if is_told and image.processed_at else image.updated_at
+
+
+def _attributes(kind: Kind, image: Image) -> dict[str, str | list[str]]:
+    attributes: dict[str, str | list[str]] = {
+        "status": str(kind),
+        "source": SOURCE,
+        "image_id": image.image_id,
+        "key": printable(image.original.key),
+    }
+    if labels := [label.name for label in image.recognition.labels[:TOP_LABELS]]:
+        attributes["label"] = labels
+    if image.failure is not None:
+        attributes["code"] = image.failure.code
+    if kind is Kind.QUARANTINED:
+        attributes["moderation"] = list(image.withheld_for)
+    if image.duplicates:
+        is_exact = any(duplicate.is_exact for duplicate in image.duplicates)
+        attributes["duplicate"] = "exact" if is_exact else "near"
+    return attributes
+
+
+def _gist(kind: Kind, image: Image) -> str:
+    """What a short message says behind its headline."""
+    if image.failure is not None:
+        return f" ({image.failure.code})"
+    if kind is Kind.QUARANTINED:
+        return f" ({', '.join(image.withheld_for)})"
+    return f" ({_likeness(image.duplicates[0])})" if kind is Kind.DUPLICATE else ""
+
+
+def _lines(image: Image) -> Iterable[str]:
+    """The body of a mail."""
+    yield f"Key:      {printable(image.original.key)}"
+    yield f"Image id: {image.image_id}"
+    if image.failure is not None:
+        yield f"Reason:   {image.failure.message} ({image.failure.code})"
+    if image.status is ImageStatus.QUARANTINED:
+        seen = [label for label in image.recognition.moderation if label.name in image.withheld_for]
+        yield f"Withheld: for {_named(seen)}, until a reviewer releases or deletes it"
+    if image.duplicates:
+        yield f"The same: {', '.join(map(_likeness, image.duplicates))}"
+    if image.status.is_processed and image.description is not None:
+        size = f"{image.description.width}×{image.description.height}"
+        yield f"Picture:  {image.description.format} {size}, {image.description.size_bytes:,} bytes"
+        yield f"Labels:   {_named(image.recognition.labels) or 'none'}"
+    if image.status is ImageStatus.COMPLETED:
+        yield "Renditions:"
+        for rendition in image.renditions:
+            size = f"{rendition.width}×{rendition.height}"
+            yield (
+                f"  {rendition.name:<12} {size} {rendition.format}, {rendition.size_bytes:,} bytes"
+            )
+
+
+def image_details(image: Image) -> dict[str, Any]:
+    """An image as JSON for programs: the same in announcements and in the API.
+
+    Nobody is told where the renditions of a withheld image are.
+    """
+    original, description = image.original, image.description
+    details: dict[str, Any] = {
+        "image_id": image.image_id,
+        "key": original.key,
+        "version_id": original.version_id,
+        "status": str(image.status),
+        "revision": image.revision,
+        "size_bytes": original.size_bytes,
+        "uploaded_at": original.uploaded_at,
+        "updated_at": image.updated_at,
+        "processed_at": image.processed_at,
+        "pipeline_version": image.pipeline_version,
+        "error": to_plain(image.failure),
+        **dict.fromkeys(("width", "height", "format", "color_mode")),
+        "exif": {},
+        "labels": [
+            {"parents": [], "categories": [], "boxes": []} | to_plain(label)
+            for label in image.recognition.labels
+        ],
+        "image_properties": to_plain(image.recognition.properties),
+        "moderation_labels": [
+            {"parent": ""} | to_plain(label) for label in image.recognition.moderation
+        ],
+        "faces": [{"attributes": []} | to_plain(face) for face in image.recognition.faces],
+        "text": to_plain(image.recognition.text),
+        "celebrities": [{"urls": []} | to_plain(each) for each in image.recognition.celebrities],
+        "withheld_for": list(image.withheld_for),
+        "released": image.released,
+        "duplicates": [to_plain(duplicate) for duplicate in image.duplicates],
+        "fingerprint": to_plain(image.fingerprint),
+        "renditions": [] if image.is_withheld else rendition_details(image),
+    }
+    if description is not None:
+        details |= to_plain(description)
+        details.setdefault("notes", [])
+    return details
+
+
+def rendition_details(image: Image) -> list[dict[str, Any]]:
+    """The renditions of an image as JSON, whether it is withheld or not."""
+    return [{"window": to_plain(WHOLE)} | to_plain(each) for each in image.renditions]
+
+
+def _named(labels: Sequence[Label | ModerationLabel]) -> str:
+    """The surest labels in a line."""
+    return ", ".join(f"{each.name} {each.confidence:.0f} %" for each in labels[:LABELS_IN_TEXT])
+
+
+def _likeness(duplicate: Duplicate) -> str:
+    likeness = "the same file" if duplicate.is_exact else f"{duplicate.distance} bits apart"
+    return f"{duplicate.image_id} ({likeness})"
+
+
+def _fitting(details: dict[str, Any]) -> dict[str, Any]:
+    """The details with as much of what was found as a message takes, and how much it does not.
+
+    Hundreds of faces or labels with boxes would make SNS refuse the message, however often it is
+    tried. What takes most is halved first.
+    """
+    found = {name: details[name] for name in FOUND}
+    told = dict(found)
+    while any(told.values()) and len(json.dumps(json.dumps(details))) > MAX_DETAILS_BYTES:
+        longest = max(told, key=lambda name: len(json.dumps(told[name])))
+        told[longest] = told[longest][: len(told[longest]) // 2]
+        omitted = len(found[longest]) - len(told[longest])
+        details = details | {longest: told[longest], f"{longest}_omitted": omitted}
+    return details
+
+
+def _ascii_line(text: str, length: int) -> str:
+    line = "".join(char if " " <= char <= "~" else "?" for char in text)
+    return line if len(line) <= length else line[: length - 3] + "..."
