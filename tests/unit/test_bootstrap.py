@@ -78,6 +78,7 @@ def test_settings_reach_the_services(services: Services) -> None:
         Limits(max_bytes=1000),
         background="#000000",
         keep_gps=True,
+        features=SETTINGS.features,
         quarantine=(QuarantineRule(ANY_LABEL, 80),),
         duplicate_distance=5,
         reuse_recognition=True,
