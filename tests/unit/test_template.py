@@ -16,6 +16,7 @@ import boto3
 import pytest
 
 import app
+from chalicelib.announcements import Kind
 from chalicelib.config import AUTHS, UPLOADS_PREFIX, Settings
 from chalicelib.model import ImageStatus
 from chalicelib.services import Step
@@ -49,7 +50,7 @@ EVERYTHING = {
 """What a function may do on ``*``, and why it cannot be less."""
 
 FOR_WHOEVER_DEPLOYS = {
-    *("Stage", "DeploymentsBucket", "DeadLetterQueueUrl", "WebhookQueueUrl", "EventBusName"),
+    *("Stage", "DeploymentsBucket", "DeadLetterQueueUrl", "WebhookQueueUrl"),
     *("AlarmsTopicArn", "ApiLogGroupArn", "ApiRequestsPerSecond", "ApiBurst", "DashboardName"),
     *("UserPoolId", "ApiKeyId", "ApiPlanId"),
 }
@@ -534,6 +535,20 @@ def only_topics_own_account_publishes(stack: Stack) -> Iterator[str]:
 # ── what Chalice and the app are told ────────────────────────────────────────────────────────────
 
 
+def who_announces_tells_all_channels(stack: Stack) -> Iterator[str]:
+    """A function that may tell one and not the other would be tried again for ever."""
+    topic = ("sns:Publish", str({"Ref": "Announcements"}))
+    bus = ("events:PutEvents", str({"Fn::GetAtt": "Events.Arn"}))
+    announcing = 0
+    for function in functions():
+        may = {(action, str(resource)) for action, resource in allowed(function, stack)}
+        announcing += topic in may
+        if (topic in may) is not (bus in may):
+            yield f"{function} may tell one channel alone"
+    if not announcing:
+        yield "nobody may announce anything"
+
+
 def outputs_are_what_is_asked_for(stack: Stack) -> Iterator[str]:
     """Every setting without a default, a role for every function, and nothing mistyped."""
     settings = {camel_case(setting.name): setting for setting in fields(Settings)}
@@ -594,7 +609,8 @@ RULES: tuple[Rule, ...] = (
     *(names_are_a_stage_s_own, buckets_names_fit, everything_is_encrypted),
     *(everything_is_reached_over_tls, functions_may_do_what_they_do),
     *(functions_write_their_own_logs, lambda_alone_takes_the_roles),
-    *(only_topics_own_account_publishes, outputs_are_what_is_asked_for, users_are_those_let_in),
+    *(only_topics_own_account_publishes, who_announces_tells_all_channels),
+    *(outputs_are_what_is_asked_for, users_are_those_let_in),
 )
 
 
@@ -760,6 +776,10 @@ BREAKS: tuple[tuple[Rule, Callable[[dict[str, Any]], None]], ...] = (
         ),
     ),
     (only_topics_own_account_publishes, without("Resources/AnnouncementsPolicy")),
+    (
+        who_announces_tells_all_channels,
+        setting(role("HandleRemovalRole", "6/Action"), "events:DescribeEventBus"),
+    ),
     (outputs_are_what_is_asked_for, without("Outputs/TopicArn")),
     (outputs_are_what_is_asked_for, without("Outputs/RoleSweep")),
     (outputs_are_what_is_asked_for, setting("Outputs/TopicAnr", {"Value": "mistyped"})),
@@ -901,7 +921,7 @@ def test_alarms_go_to_their_own_address_or_to_that_of_announcements(
         ("Stage", ["dev", "prod", "local", "pr-12345"], ["", "Dev", "1st", "nine-char", "a_b"]),
         ("NotificationEmail", ["", "you@example.com"], ["you", "you at example.com"]),
         ("NotificationPhone", ["", "+491701234567"], ["0170 1234567", "+0170"]),
-        ("NotificationEmailStatuses", ["FAILED", "COMPLETED,FAILED"], ["", "failed", "QUEUED"]),
+        ("NotificationEmailStatuses", ["FAILED", "FAILED,DUPLICATE"], ["", "failed", "QUEUED"]),
     ],
 )
 def test_parameters_take_what_they_can_be(
@@ -914,12 +934,12 @@ def test_parameters_take_what_they_can_be(
     assert [each for each in wrong if re.fullmatch(pattern, each)] == []
 
 
-def test_statuses_are_those_that_are_announced() -> None:
+@pytest.mark.parametrize("how", ["Email", "Phone"])
+def test_statuses_are_those_that_are_announced(how: str) -> None:
     """The filter's words are those of the message attribute."""
-    pattern = SOURCE["Parameters"]["NotificationEmailStatuses"]["AllowedPattern"]
-    final = [str(status) for status in ImageStatus if status.is_final]
+    pattern = SOURCE["Parameters"][f"Notification{how}Statuses"]["AllowedPattern"]
 
-    assert set(re.findall(r"[A-Z]+", pattern)) == set(final)
+    assert set(re.findall(r"[A-Z]+", pattern)) == set(Kind)
 
 
 def test_budget_counts_the_stage_and_what_takes_no_tag() -> None:
