@@ -268,7 +268,7 @@ def _deliver(job: Job, receive_count: int, destination: Destination, services: S
         _record(delivery, _held(told, services), services, None if is_last else later_s)
         raise NotDelivered(told, later_s)
     attempt, retry_after_s = _tried(job, destination, services)
-    if attempt.status and HTTPStatus(200) <= attempt.status < HTTPStatus(300):
+    if attempt.status and HTTPStatus.OK <= attempt.status < HTTPStatus.MULTIPLE_CHOICES:
         _record(delivery, attempt, services, state=DeliveryState.DELIVERED)
         _change_circuit(job.destination_id, _resumed, services)
     elif attempt.status == HTTPStatus.GONE:
