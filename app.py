@@ -14,9 +14,9 @@ from chalice.app import (
     SQSEvent,
 )
 
-from chalicelib import logs, pipeline, worker
+from chalicelib import logs, pipeline, stages, worker
 from chalicelib.bootstrap import services, settings, sign_in
-from chalicelib.config import UPLOADS_PREFIX
+from chalicelib.config import STEP_FUNCTIONS, UPLOADS_PREFIX
 from chalicelib.messages import object_events, work_messages
 from chalicelib.model import Image
 from chalicelib.sweep import enqueue_strays
@@ -91,6 +91,30 @@ def process_images(event: SQSEvent) -> None:
 @app.schedule(Rate(1, unit=Rate.HOURS))
 def sweep(event: CloudWatchEvent) -> None:
     enqueue_strays(UPLOADS_PREFIX, time_left(event), services())
+
+
+# Else nobody would call these, and they need not be there. What follows what: workflow.yaml.
+if settings().orchestration == STEP_FUNCTIONS:
+
+    @app.lambda_function()
+    def validate_image(event: stages.Event, _context: Any) -> stages.Event:
+        return stages.validate(event, services())
+
+    @app.lambda_function()
+    def recognise_image(event: stages.Event, _context: Any) -> stages.Event:
+        return stages.recognise(event, services())
+
+    @app.lambda_function()
+    def render_image(event: stages.Event, _context: Any) -> stages.Event:
+        return stages.render(event, services())
+
+    @app.lambda_function()
+    def store_image(event: stages.Event, _context: Any) -> stages.Event:
+        return stages.store(event, services())
+
+    @app.lambda_function()
+    def announce_image(event: stages.Event, _context: Any) -> stages.Event:
+        return stages.announce(event, services())
 
 
 def time_left(event: SQSEvent | CloudWatchEvent) -> timedelta:

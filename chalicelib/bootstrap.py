@@ -21,7 +21,8 @@ from chalicelib.aws.destinations import Deliveries, Destinations
 from chalicelib.aws.queue import Queue, WorkQueue
 from chalicelib.aws.recognition import Recognizer
 from chalicelib.aws.storage import Renditions, Uploads
-from chalicelib.config import Settings, read_settings
+from chalicelib.aws.workflow import Workflow
+from chalicelib.config import INLINE, Settings, read_settings
 from chalicelib.pipeline import utc_now
 from chalicelib.services import Channel, Patience, Recipe, WebhookTerms
 from chalicelib.telemetry import Telemetry
@@ -94,6 +95,12 @@ class Services:
             bus = EventBus(self._client("events"), self.settings.event_bus_name)
             channels["eventbridge"] = bus
         return channels
+
+    @cached_property
+    def workflow(self) -> Workflow | None:
+        if self.settings.orchestration == INLINE:
+            return None
+        return Workflow(self._client("stepfunctions"), self.settings.state_machine_arn)
 
     @cached_property
     def telemetry(self) -> Telemetry:

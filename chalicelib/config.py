@@ -30,6 +30,9 @@ UPLOADS_PREFIX = "uploads/"
 AUTHS = ("none", "key", "iam", "cognito")
 """The ways in which API Gateway can tell who may call the API."""
 
+INLINE, STEP_FUNCTIONS = "inline", "stepfunctions"
+"""Who takes an image through its stages: the worker, or a state machine."""
+
 DEFAULT_RENDITIONS = (
     "thumbnail 100x100 cover, "
     "small 640x480 fit, "
@@ -284,6 +287,13 @@ def parse_auth(text: str) -> str:
     return text
 
 
+def parse_orchestration(text: str) -> str:
+    """``inline`` or ``stepfunctions``."""
+    if text not in (INLINE, STEP_FUNCTIONS):
+        raise ValueError(f"is {INLINE} or {STEP_FUNCTIONS}, not {text!r}")
+    return text
+
+
 def parse_origins(text: str) -> tuple[str, ...]:
     """Origins as browsers write them (RFC 6454, 6.2), between commas or spaces; ``*`` is any."""
     words = parse_words(text)
@@ -377,6 +387,15 @@ class Settings:
         "Seconds until what failed is tried again, up to 900; four times as many each further "
         "time, up to an hour.",
         "30",
+    )
+    orchestration: str = _setting(
+        parse_orchestration,
+        "Who takes images through their stages: the worker itself (`inline`) or a state machine "
+        "(`stepfunctions`); see [Orchestration](orchestration.md).",
+        INLINE,
+    )
+    state_machine_arn: str = _setting(
+        str, "State machine of `ORCHESTRATION=stepfunctions`; comes from its stack.", ""
     )
     api_auth: str = _setting(
         parse_auth,
@@ -499,6 +518,11 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
         yield (
             "WEBHOOKS names destinations, but WEBHOOK_SECRET is not set: they could not tell who "
             "calls them"
+        )
+    if values.get("orchestration") == STEP_FUNCTIONS and not values["state_machine_arn"]:
+        yield (
+            "ORCHESTRATION is stepfunctions, but STATE_MACHINE_ARN is not set: "
+            "`python -m infrastructure deploy` makes the state machine and sets it"
         )
     if "recognition" not in values or not values.get("quarantine"):
         return

@@ -9,12 +9,12 @@ somebody else once the lease is over, makes right what is missing.
 
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from chalicelib.announcements import announcements_of
 from chalicelib.errors import (
@@ -43,15 +43,21 @@ from chalicelib.model import (
     DirectUpload,
     Duplicate,
     Failure,
+    Fingerprint,
     Image,
     ImageStatus,
     Original,
-    Recognition,
+    Rendered,
+    Rendition,
+    digest,
     image_id_of,
     is_image_id,
 )
 from chalicelib.moderation import reasons_to_withhold
-from chalicelib.services import Journey, Services
+from chalicelib.services import Journey, Services, Workflow
+
+if TYPE_CHECKING:  # the functions that process nothing do not start with Pillow
+    from chalicelib.imaging import Prepared
 
 logger = logging.getLogger("image-pipeline")
 
@@ -233,6 +239,14 @@ def recheck(key: str, services: Services) -> Image | None:
     return image
 
 
+def version_of(work: Work, services: Services) -> Original | None:
+    """The version that is to be processed; None where a look at its key leaves nothing to do."""
+    if isinstance(work, Original):
+        return work
+    image = recheck(work.key, services)
+    return None if image is None or image.status.is_final else image.original
+
+
 def _follow(image: Image, is_ours: bool, services: Services) -> None:  # noqa: FBT001
     """What has to happen once an event is recorded; ``is_ours``: the lease was taken with that.
 
@@ -305,13 +319,16 @@ def process(original: Original, lease_until: datetime, turn: Turn, services: Ser
     known = services.catalog.get(original.image_id)
     turn.begin(alone=known is not None and known.lost > 0)  # it may be what workers died of
     with services.telemetry.journey(original) as journey:
-        image, is_ours = _claim(original, known, lease_until, services)
+        image, is_ours = claim(original, known, lease_until, services)
         is_overtaken = not _is_of(original, image)
         if is_ours and image.status is ImageStatus.PROCESSING:
             try:
-                finished = _finish(image, turn, journey, services)
+                blank = begun(image, services)
+                finished = outcome(
+                    blank, lambda: _processed(blank, turn, journey, services), services
+                )
                 with journey.step("record"):
-                    image, is_ours = _conclude(image, finished, journey, services)
+                    image, is_ours = conclude(finished, image, journey, services)
             except Exception:
                 _release(image, services)
                 raise
@@ -325,21 +342,47 @@ def process(original: Original, lease_until: datetime, turn: Turn, services: Ser
                 _settle(image, services)
 
 
-def _claim(
+def start(original: Original, workflow: Workflow, services: Services) -> None:
+    """Have one version of an object go all the way by an execution of its own.
+
+    However often it is asked for, one is started. Raises LeaseHeld while somebody is at it.
+    """
+    image = services.catalog.get(original.image_id) or _queued(original, None, services)
+    while _is_to_do(original, image, services):
+        version = digest(f"{original.version_id} {original.etag}")
+        if workflow.start(f"{original.image_id}-{version}-{image.revision}", original):
+            return
+        # That one has ended without a word of it. Another revision makes another name.
+        image, _ = _update(
+            original.image_id, lambda now: now or _queued(original, None, services), services
+        )
+
+
+def _is_to_do(original: Original, image: Image, services: Services) -> bool:
+    """Whether this version has something left to do. Raises LeaseHeld while somebody is at it."""
+    if not _is_of(original, image) or (image.is_settled and not image.is_given_up):
+        return False
+    if image.lease_until and _is_at_work(image, services):
+        raise LeaseHeld(
+            f"{original.key} is being processed until {image.lease_until}.", image.lease_until
+        )
+    return True
+
+
+def claim(
     original: Original, known: Image | None, lease_until: datetime, services: Services
 ) -> tuple[Image, bool]:
-    """The image and True, leased to this worker; or as it is, where there is nothing to do."""
+    """The image and True, leased to this worker; or as it is, where there is nothing to do.
+
+    Raises LeaseHeld while another worker is at it.
+    """
     until = timestamp(lease_until)
 
     def record(image: Image | None) -> Image | None:
         if image is None:
             image = _queued(original, None, services)
-        if not _is_of(original, image) or (image.is_settled and not image.is_given_up):
+        if not _is_to_do(original, image, services):
             return None
-        if image.lease_until and _is_at_work(image, services):
-            raise LeaseHeld(
-                f"{original.key} is being processed until {image.lease_until}.", image.lease_until
-            )
         if image.status.is_final and not image.is_given_up:
             return replace(image, lease_until=until)
         return replace(
@@ -360,21 +403,22 @@ def _is_at_work(image: Image, services: Services) -> bool:
     return (image.lease_until or "") > timestamp(services.clock())
 
 
-def _conclude(
-    image: Image, finished: Image, journey: Journey, services: Services
+def conclude(
+    finished: Image, known: Image | None, journey: Journey | None, services: Services
 ) -> tuple[Image, bool]:
     """The result and True, recorded and leased to be settled; or what is recorded in its place.
 
-    Raises LeaseHeld where this worker was so slow that another one has taken the image on.
+    ``known`` is the record as it was last seen, if it was. Raises LeaseHeld where this worker was
+    so slow that another one has taken the image on.
     """
 
     def record(now: Image | None) -> Image | None:
-        if now is None or not _is_of(image.original, now):
+        if now is None or not _is_of(finished.original, now):
             return None
         if now.status.is_final:
             _require_settled(now)
             return None
-        if (now.status, now.attempt) != (image.status, image.attempt):
+        if (now.status, now.attempt) != (ImageStatus.PROCESSING, finished.attempt):
             until = now.lease_until or timestamp(services.clock())
             raise LeaseHeld(f"{now.original.key} is another worker's now.", until)
         if now.released and finished.is_withheld:
@@ -383,7 +427,7 @@ def _conclude(
         kept = replace(finished, original=now.original, released=now.released)
         return _leased_to_settle(kept, services)
 
-    return _update(image.image_id, record, services, known=image, journey=journey)
+    return _update(finished.image_id, record, services, known=known, journey=journey)
 
 
 def _release(image: Image, services: Services) -> None:
@@ -402,87 +446,126 @@ def _release(image: Image, services: Services) -> None:
         logger.warning("%s keeps its lease", image.image_id, exc_info=True)
 
 
-def _finish(image: Image, turn: Turn, journey: Journey, services: Services) -> Image:
-    """The image in its final status, its renditions stored. Permanent failures end here."""
-    over = replace(
+def begun(image: Image, services: Services) -> Image:
+    """The image, taken on, as it is before anything is known of this version."""
+    return replace(
         _queued(image.original, image, services),
         processed_at=timestamp(services.clock()),
         pipeline_version=services.recipe.version,
         released=image.released,
     )
+
+
+def outcome(image: Image, act: Callable[[], Image], services: Services) -> Image:
+    """What is made of an image. Permanent failures end here, and so does what is removed."""
     try:
-        return _complete(over, turn, journey, services)
+        return act()
     except PermanentError as error:
         failure = Failure(error.code, _sentence(str(error)))
-        return replace(over, status=ImageStatus.FAILED, failure=failure)
+        return replace(begun(image, services), status=ImageStatus.FAILED, failure=failure)
     except OriginalGone:
-        return replace(over, status=ImageStatus.DELETED)
+        return replace(begun(image, services), status=ImageStatus.DELETED)
 
 
-def _complete(image: Image, turn: Turn, journey: Journey, services: Services) -> Image:
-    """The image, completed or quarantined.
+def _processed(image: Image, turn: Turn, journey: Journey, services: Services) -> Image:
+    """The image in its final status, its renditions stored.
 
     Rekognition looks at the proxy while the renditions are encoded and travel to S3; where images
     may be withheld, no rendition travels before it is known whether this one is.
     """
-    # Only here, so that the functions that process nothing do not start with Pillow.
-    from chalicelib import imaging  # noqa: PLC0415
-
-    recipe = services.recipe
-
-    def recognize(proxy: bytes) -> Recognition:
-        with journey.step("recognise"):
-            return services.recognizer.recognize(proxy)
-
-    with ThreadPoolExecutor(max_workers=len(recipe.specs) + 1) as pool:
-        with journey.step("fetch"):
-            body = services.uploads.get(image.original, recipe.limits.max_bytes)
-        with journey.step("inspect"):
-            description = imaging.inspect(body, recipe.limits, keep_gps=recipe.keep_gps)
-        with journey.step("prepare"):
-            prepared = imaging.prepare(
-                body,
-                recipe.specs,
-                recipe.limits,
-                background=recipe.background,
-                features=recipe.features,
-            )
-        bytes_hash = sha256(body).hexdigest()
-        del body  # up to max_bytes, and its pixels are there
-        first = services.catalog.first_of(bytes_hash, image.image_id)
-        if first is not None and _is_reusable(first, services):
-            recognition: Future[Recognition] = Future()
-            recognition.set_result(first.recognition)
-        else:
-            recognition = pool.submit(carried(recognize), prepared.proxy)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        image, prepared = examine(image, journey, services)
+        recognised = pool.submit(carried(recognise), image, prepared.proxy, journey, services)
         turn.give_way(prepared.pixels)
         with journey.step("render"):
             rendered = prepared.render()
         del prepared
         turn.end()
-        if recipe.quarantine and not image.released:
-            seen = recognition.result().moderation
-            image = replace(image, withheld_for=reasons_to_withhold(seen, recipe.quarantine))
-        with journey.step("store"):
-            stored = [
-                pool.submit(
-                    carried(services.renditions.put),
-                    image,
-                    rendition,
-                    imaging.content_type(rendition.format),
-                    imaging.extension(rendition.format),
-                )
-                for rendition in rendered.renditions
-            ]
-            renditions = tuple(rendition.result() for rendition in stored)
+        if _may_be_withheld(image, services):
+            image = recognised.result()
+        renditions = store(image, rendered, journey, services)
+    return completed(recognised.result(), rendered.fingerprint, renditions)
+
+
+def examine(image: Image, journey: Journey, services: Services) -> tuple[Image, "Prepared"]:
+    """The image, described, and its picture, decoded. Of its fingerprint there is the bytes'.
+
+    Raises PermanentError, OriginalGone.
+    """
+    from chalicelib import imaging  # noqa: PLC0415 - only here, for the same reason
+
+    recipe = services.recipe
+    with journey.step("fetch"):
+        body = services.uploads.get(image.original, recipe.limits.max_bytes)
+    with journey.step("inspect"):
+        description = imaging.inspect(body, recipe.limits, keep_gps=recipe.keep_gps)
+    with journey.step("prepare"):
+        prepared = imaging.prepare(
+            body,
+            recipe.specs,
+            recipe.limits,
+            background=recipe.background,
+            features=recipe.features,
+        )
+    notes = description.notes + prepared.notes
+    return replace(
+        image,
+        description=replace(description, notes=notes),
+        fingerprint=Fingerprint("", "", (), sha256(body).hexdigest()),
+    ), prepared
+
+
+def recognise(image: Image, proxy: bytes, journey: Journey, services: Services) -> Image:
+    """The image with what Rekognition says of it, whose copy it is, and why it is withheld.
+
+    Raises PermanentError where Rekognition refuses it.
+    """
+    first = services.catalog.first_of(_bytes_of(image), image.image_id)
+    if first is not None and _is_reusable(first, services):
+        recognition = first.recognition
+    else:
+        with journey.step("recognise"):
+            recognition = services.recognizer.recognize(proxy)
+    rules = services.recipe.quarantine if _may_be_withheld(image, services) else ()
+    return replace(
+        image,
+        recognition=recognition,
+        withheld_for=reasons_to_withhold(recognition.moderation, rules),
+        duplicates=(Duplicate(first.image_id, 0, is_exact=True),) if first else (),
+    )
+
+
+def _may_be_withheld(image: Image, services: Services) -> bool:
+    return bool(services.recipe.quarantine) and not image.released
+
+
+def store(
+    image: Image, rendered: Rendered, journey: Journey, services: Services
+) -> tuple[Rendition, ...]:
+    """The renditions, stored where they belong: see ``recognise`` for what withholds an image."""
+    from chalicelib import imaging  # noqa: PLC0415 - likewise
+
+    with journey.step("store"), ThreadPoolExecutor(len(rendered.renditions)) as pool:
+        stored = [
+            pool.submit(
+                carried(services.renditions.put),
+                image,
+                rendition,
+                imaging.content_type(rendition.format),
+                imaging.extension(rendition.format),
+            )
+            for rendition in rendered.renditions
+        ]
+    return tuple(rendition.result() for rendition in stored)
+
+
+def completed(image: Image, looks: Fingerprint, renditions: tuple[Rendition, ...]) -> Image:
+    """The image in its final status, completed or quarantined."""
     return replace(
         image,
         status=ImageStatus.QUARANTINED if image.is_withheld else ImageStatus.COMPLETED,
-        description=replace(description, notes=description.notes + rendered.notes),
-        fingerprint=replace(rendered.fingerprint, sha256=bytes_hash),
+        fingerprint=replace(looks, sha256=_bytes_of(image)),
         renditions=renditions,
-        recognition=recognition.result(),
-        duplicates=(Duplicate(first.image_id, 0, is_exact=True),) if first else (),
     )
 
 
@@ -492,15 +575,33 @@ def _is_reusable(first: Image, services: Services) -> bool:
     return services.recipe.reuse_recognition and is_same_recipe and first.status.is_processed
 
 
+def settle(original: Original, lease_until: str, services: Services) -> None:
+    """Settle what an execution has concluded, whose lease ends then; clear up what was overtaken.
+
+    Raises LeaseHeld while somebody else is settling it.
+    """
+
+    def record(image: Image | None) -> Image | None:
+        return image and _leased_to_settle(image, services)
+
+    image, is_ours = _update(original.image_id, record, services)
+    if not (image.status.is_final and _is_of(original, image)):
+        services.renditions.tidy(image)
+    elif is_ours or image.lease_until == lease_until:
+        _settle(image, services)
+    else:
+        _require_settled(image)
+
+
 def _settle(image: Image, services: Services) -> None:
     """Do what follows from a final status, then mark it done. Safe to run again.
 
     Each channel is told at least once: twice only when killed between that and its mark. One that
     fails keeps no other from being told, and is told when this is run again.
     """
-    own_attempts = 1 if image.status.is_processed else 0
+    is_first = image.attempt == 0 or (image.attempt == 1 and image.status.is_processed)
     try:
-        if image.attempt > own_attempts:  # else nothing is stored but what the record names
+        if services.workflow or not is_first:  # else nothing is stored but what the record names
             services.renditions.tidy(image)
         image = replace(image, duplicates=_duplicates_of(image, services))
     except Exception:
@@ -587,6 +688,14 @@ def give_up(work: Work, error: BaseException, lease_until: datetime, services: S
         image, is_ours = _update(image_id_of(work.key), record, services)
         if is_ours:
             _settle(image, services)
+
+
+def put_back(work: Work, lease_until: datetime, services: Services) -> None:
+    """Have the image of an execution, whose lease ends then, taken on by another one."""
+    image = services.catalog.get(image_id_of(work.key))
+    if image is not None and image.lease_until == timestamp(lease_until):
+        _release(image, services)
+    services.queue.send([Recheck(work.key)])
 
 
 def _given_up(image: Image, tries: int, reason: str, services: Services) -> Image:

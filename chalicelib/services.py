@@ -50,6 +50,8 @@ class Renditions(Protocol):
     def put(
         self, image: Image, rendered: RenderedImage, content_type: str, extension: str
     ) -> Rendition: ...
+    def keep(self, image_id: str, attempt: int, name: str, body: bytes) -> None: ...
+    def kept(self, image_id: str, attempt: int, name: str) -> bytes | None: ...
     def tidy(self, image: Image) -> None: ...
 
 
@@ -102,6 +104,10 @@ class Catalog(Protocol):
 
 class Recognizer(Protocol):
     def recognize(self, proxy: bytes) -> Recognition: ...
+
+
+class Workflow(Protocol):
+    def start(self, name: str, original: Original) -> bool: ...
 
 
 class Channel(Protocol):
@@ -173,7 +179,10 @@ class WebhookTerms:
 
 
 class Services(Protocol):
-    """Each is made on first use: a function pays for its own."""
+    """Each is made on first use: a function pays for its own.
+
+    ``workflow``: what takes images through their stages, unless the worker does so itself.
+    """
 
     @property
     def uploads(self) -> Uploads: ...
@@ -195,6 +204,8 @@ class Services(Protocol):
     def recognizer(self) -> Recognizer: ...
     @property
     def channels(self) -> Mapping[str, Channel]: ...
+    @property
+    def workflow(self) -> Workflow | None: ...
     @property
     def telemetry(self) -> Telemetry: ...
     @property

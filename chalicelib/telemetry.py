@@ -137,7 +137,7 @@ def journey_metrics(journey: Journey, features: Sequence[Feature]) -> dict[str, 
     """
     done = {span.name: span for span in journey.spans if not span.trouble}
     metrics: dict[str, float] = {}
-    if any(span.name == "fetch" for span in journey.spans):
+    if any(span.name in {"fetch", "recognise"} for span in journey.spans):
         cost = cost_usd(1, features, recognized="recognise" in done)
         metrics["EstimatedCost"] = round(cost, 6)
     if journey.image is not None:

@@ -19,7 +19,7 @@ from chalicelib.errors import (
     TookTooLong,
 )
 from chalicelib.logs import bound, carried
-from chalicelib.messages import Recheck, WorkMessage, facts_of
+from chalicelib.messages import WorkMessage, facts_of
 from chalicelib.services import Services
 
 P = ParamSpec("P")
@@ -174,13 +174,11 @@ class SlotTurn:
 def _process(message: WorkMessage, end: datetime, turn: SlotTurn, services: Services) -> None:
     try:
         with bound(**_facts(message)):
-            work = message.work
-            if isinstance(work, Recheck):
-                image = pipeline.recheck(work.key, services)
-                if image is None or image.status.is_final:
-                    return
-                work = image.original
-            pipeline.process(work, end, turn, services)
+            original = pipeline.version_of(message.work, services)
+            if original and services.workflow:
+                pipeline.start(original, services.workflow, services)
+            elif original:
+                pipeline.process(original, end, turn, services)
     finally:
         turn.leave()
 

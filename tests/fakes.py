@@ -275,6 +275,14 @@ class FakeRenditions(Scripted):
         size = (rendered.width, rendered.height, len(rendered.body))
         return Rendition(spec.name, key, rendered.format, *size, rendered.window)
 
+    def keep(self, image_id: str, attempt: int, name: str, body: bytes) -> None:
+        self._step("keep")
+        self.stored[f"quarantine/{image_id}/{attempt}/{name}"] = body
+
+    def kept(self, image_id: str, attempt: int, name: str) -> bytes | None:
+        self._step("kept")
+        return self.stored.get(f"quarantine/{image_id}/{attempt}/{name}")
+
     def tidy(self, image: Image) -> None:
         self._step("tidy")
         over = image.attempt - (image.status is ImageStatus.PROCESSING)
@@ -588,6 +596,21 @@ class FakeRecognizer(Scripted):
         return self.recognition
 
 
+class FakeWorkflow(Scripted):
+    """Executions by name, each with the work it was started with; ``ended`` run no more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.executions: dict[str, Original] = {}
+        self.ended: set[str] = set()
+
+    def start(self, name: str, original: Original) -> bool:
+        self._step("start")
+        with self._lock:
+            self.executions.setdefault(name, original)
+            return name not in self.ended
+
+
 class FakeChannel(Scripted):
     """``published`` is everything that was announced, in order."""
 
@@ -671,6 +694,7 @@ class FakeServices:
     telemetry: FakeTelemetry = field(default_factory=FakeTelemetry)
     recipe: Recipe = RECIPE
     patience: Patience = PATIENCE
+    workflow: FakeWorkflow | None = None
     uploads: FakeUploads = field(init=False)
 
     def __post_init__(self) -> None:

@@ -275,6 +275,23 @@ class Renditions:
             window=rendered.window,
         )
 
+    def keep(self, image_id: str, attempt: int, name: str, body: bytes) -> None:
+        """Put down something of an attempt for its next stage, where nobody is given anything."""
+        self.client.put_object(
+            Bucket=self.bucket, Key=_working_key(image_id, attempt, name), Body=body
+        )
+
+    def kept(self, image_id: str, attempt: int, name: str) -> bytes | None:
+        """What an attempt has put down under a name, if it is there."""
+        try:
+            answer = self.client.get_object(
+                Bucket=self.bucket, Key=_working_key(image_id, attempt, name)
+            )
+        except self.client.exceptions.NoSuchKey:
+            return None
+        with closing(answer["Body"]) as body:
+            return body.read()
+
     def tidy(self, image: Image) -> None:
         """Delete what attempts at this image have stored and its record does not name.
 
@@ -321,6 +338,10 @@ class Renditions:
             Params={"Bucket": self.bucket, "Key": rendition.key},
             ExpiresIn=expires_s,
         )
+
+
+def _working_key(image_id: str, attempt: int, name: str) -> str:
+    return f"{QUARANTINE_PREFIX}/{image_id}/{attempt}/{name}"
 
 
 def attempt_of(key: str) -> int:

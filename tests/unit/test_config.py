@@ -514,6 +514,8 @@ def test_version_of_the_recipe_is_the_same_whatever_else_is_set() -> None:
         "WEBHOOK_SECRET": SECRET,
         "WEBHOOK_ALLOWED_NETWORKS": "10.0.0.0/8",
         "WEBHOOK_CONCURRENCY": "2",
+        "ORCHESTRATION": "stepfunctions",
+        "STATE_MACHINE_ARN": "arn:aws:states:us-east-1:000000000000:stateMachine:image-pipeline",
     }
     shaping = {
         *("RENDITIONS", "BACKGROUND", "KEEP_GPS"),

@@ -48,7 +48,8 @@ def remembered_imaging() -> Iterator[None]:
     @cache
     def remembered(*args: Any, **options: Any) -> SimpleNamespace:
         made = prepare(*args, **options)
-        return SimpleNamespace(pixels=made.pixels, proxy=made.proxy, render=cache(made.render))
+        facts = {"pixels": made.pixels, "proxy": made.proxy, "notes": made.notes}
+        return SimpleNamespace(**facts, render=cache(made.render))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(imaging, "prepare", remembered)
