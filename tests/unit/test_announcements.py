@@ -2,23 +2,33 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.announcements import Announcement, announcements_of, image_details
+from chalicelib.announcements import FOUND, Announcement, announcements_of, image_details
 from chalicelib.model import (
     BoundingBox,
+    Celebrity,
     Description,
+    Duplicate,
+    Exif,
+    Face,
+    FaceAttribute,
     Failure,
     Fingerprint,
     Image,
     ImageStatus,
     Label,
+    ModerationLabel,
     Original,
     OutputFormat,
     Recognition,
     Rendition,
+    TextLine,
+    image_id_of,
 )
 
 ORIGINAL = Original(
@@ -50,6 +60,22 @@ FAILED = replace(
     recognition=Recognition(),
     failure=Failure("corrupt_image", "this JPEG file is broken"),
 )
+QUARANTINED = replace(
+    COMPLETED,
+    status=ImageStatus.QUARANTINED,
+    renditions=(Rendition("small", "quarantine/x/1/small.jpg", OutputFormat.JPEG, 640, 480, 9),),
+    recognition=Recognition(
+        labels=COMPLETED.recognition.labels,
+        moderation=(
+            ModerationLabel("Violence", 92.5),
+            ModerationLabel("Weapon Violence", 91.2, "Violence"),
+            ModerationLabel("Alcohol", 60),
+        ),
+    ),
+    withheld_for=("Violence", "Weapon Violence"),
+)
+DELETED = Image(ORIGINAL, ImageStatus.DELETED, "2026-01-31T09:15:02.000Z", 5)
+FIRST, ALIKE = image_id_of("uploads/first.jpg"), image_id_of("uploads/alike.jpg")
 
 
 def told_of(image: Image) -> Announcement:
@@ -195,3 +221,206 @@ def test_all_labels_of_an_ordinary_image_are_told() -> None:
 
     assert len(details["labels"]) == 99
     assert "labels_omitted" not in details
+
+
+# ── withheld images and duplicates ───────────────────────────────────────────────────────────────
+
+
+def test_quarantine_reads_as_a_mail_without_a_picture() -> None:
+    """Why, and until when; what else is known, but no rendition."""
+    told = told_of(QUARANTINED)
+
+    assert told.text == (
+        "Image quarantined: a cat.jpg\n"
+        "\n"
+        "Key:      uploads/a cat.jpg\n"
+        f"Image id: {COMPLETED.image_id}\n"
+        "Withheld: for Violence 92 %, Weapon Violence 91 %, until a reviewer releases or deletes "
+        "it\n"
+        "Picture:  JPEG 4000×3000, 1,234,567 bytes\n"
+        "Labels:   Cat 99 %\n"
+    )
+    assert told.subject == "Image quarantined: a cat.jpg"
+    assert told.sms == "Image quarantined: a cat.jpg (Violence, Weapon Violence)"
+    assert told.details["renditions"] == []
+    assert told.details["withheld_for"] == ["Violence", "Weapon Violence"]
+    assert (told.attributes["status"], told.attributes["moderation"]) == (
+        "QUARANTINED",
+        ["Violence", "Weapon Violence"],
+    )
+    assert "quarantine/" not in str(told)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        QUARANTINED,
+        *(
+            replace(QUARANTINED, status=status, failure=failure)
+            for status, failure in (
+                (ImageStatus.QUEUED, None),
+                (ImageStatus.PROCESSING, None),
+                (ImageStatus.FAILED, Failure("retries_exhausted", "Given up.")),
+            )
+        ),
+        replace(QUARANTINED, status=ImageStatus.QUEUED, released=True),
+    ],
+)
+def test_nobody_is_told_where_a_withheld_image_lies(image: Image) -> None:
+    """Whatever its status is by now."""
+    assert "small.jpg" not in json.dumps(image_details(image))
+    if image.status.is_final:
+        assert "small.jpg" not in str(announcements_of(image))
+
+
+def test_released_image_says_so() -> None:
+    """It is completed like any other; what was seen in it is still told."""
+    released = replace(QUARANTINED, status=ImageStatus.COMPLETED, withheld_for=(), released=True)
+
+    told = told_of(released)
+
+    assert told.details["released"] is True
+    assert "Withheld" not in told.text
+    assert "moderation" not in told.attributes
+    assert [each["name"] for each in told.details["moderation_labels"]] == [
+        *("Violence", "Weapon Violence", "Alcohol"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("duplicates", "kind", "line"),
+    [
+        ((Duplicate(FIRST, 0, is_exact=True),), "exact", f"{FIRST} (the same file)"),
+        ((Duplicate(ALIKE, 2),), "near", f"{ALIKE} (2 bits apart)"),
+        (
+            (Duplicate(FIRST, 0, is_exact=True), Duplicate(ALIKE, 3)),
+            "exact",
+            f"{FIRST} (the same file), {ALIKE} (3 bits apart)",
+        ),
+    ],
+)
+@pytest.mark.parametrize("image", [COMPLETED, QUARANTINED])
+def test_duplicates_are_told_twice(
+    image: Image, duplicates: tuple[Duplicate, ...], kind: str, line: str
+) -> None:
+    """With the status, and as something of its own for those that listen for it."""
+    told, beside = announcements_of(replace(image, duplicates=duplicates))
+
+    assert (told.attributes["status"], beside.attributes["status"]) == (image.status, "DUPLICATE")
+    assert told.attributes["duplicate"] == beside.attributes["duplicate"] == kind
+    assert f"The same: {line}\n" in told.text
+    assert beside.subject == "Image duplicate: a cat.jpg"
+    assert told.event_id != beside.event_id
+    assert told.details["duplicates"] == [
+        {"image_id": each.image_id, "distance": each.distance, "is_exact": each.is_exact}
+        for each in duplicates
+    ]
+    assert "quarantine/" not in str([told, beside])
+
+
+def test_removal_tells_nothing_but_that() -> None:
+    """Nothing is left of what was known."""
+    told = told_of(DELETED)
+
+    assert told.text.splitlines() == [
+        "Image deleted: a cat.jpg",
+        "",
+        "Key:      uploads/a cat.jpg",
+        f"Image id: {DELETED.image_id}",
+    ]
+    assert (told.subject, told.sms) == ("Image deleted: a cat.jpg",) * 2
+    assert "moderation" not in told.attributes
+    assert "duplicate" not in told.attributes
+
+
+# ── as much as Rekognition gives ─────────────────────────────────────────────────────────────────
+
+BOX = BoundingBox(0.1234, 0.2345, 0.3456, 0.4567)
+ODD = "🦊" * 60  # four bytes a letter, and twelve in JSON
+FACES = tuple(
+    Face(
+        BOX,
+        99.87,
+        tuple(
+            FaceAttribute(f"{name}_of_a_face", "a value 12.34", 98.76) for name in "abcdefghijkl"
+        ),
+    )
+    for _ in range(100)
+)
+LINES = tuple(TextLine(f"{number} {ODD}", 98.76, BOX) for number in range(100))
+LABELS = tuple(
+    Label(f"{ODD} {number}", 98.76, (ODD,) * 4, (ODD,) * 2, (BOX,) * 50) for number in range(93)
+)
+CELEBRITIES = tuple(
+    Celebrity(f"{ODD} {number}", 98.76, BOX, ("www.wikidata.org/wiki/Q7259",) * 5)
+    for number in range(64)
+)
+MODERATION = tuple(
+    ModerationLabel(f"{'Nondescript' * 5} {number}", 98.76, "Nondescript" * 5)
+    for number in range(100)
+)
+SEEN = {
+    "nothing": Recognition(),
+    "faces": Recognition(faces=FACES),
+    "text": Recognition(text=LINES),
+    "labels": Recognition(labels=LABELS),
+    "celebrities": Recognition(celebrities=CELEBRITIES),
+    "moderation": Recognition(moderation=MODERATION),
+    "everything": Recognition(LABELS, None, MODERATION, FACES, LINES, CELEBRITIES),
+}
+
+
+def size_of(announcement: Announcement) -> int:
+    """Bytes that SNS counts: the message, its subject and its attributes."""
+    told = {
+        "default": json.dumps(announcement.details),
+        "email": announcement.text,
+        "sms": announcement.sms,
+    }
+    attributes: list[Any] = [
+        text
+        for name, value in announcement.attributes.items()
+        for text in (name, "String.Array", value if isinstance(value, str) else json.dumps(value))
+    ]
+    texts = [json.dumps(told), announcement.subject, *attributes]
+    return sum(len(text.encode()) for text in texts)
+
+
+@pytest.mark.parametrize("key", ["a cat.jpg", "🦊" * 254, "\x01" * 1016])
+@pytest.mark.parametrize("status", [ImageStatus.COMPLETED, ImageStatus.QUARANTINED])
+@pytest.mark.parametrize("seen", SEEN)
+def test_whatever_was_seen_fits_into_a_message(seen: str, status: ImageStatus, key: str) -> None:
+    """256 KB; else SNS would refuse it, however often it is tried. What is left out is counted."""
+    withheld = status is ImageStatus.QUARANTINED
+    image = replace(
+        named(key),
+        status=status,
+        recognition=SEEN[seen],
+        withheld_for=tuple(each.name for each in SEEN[seen].moderation[: 100 * withheld]),
+        description=Description(
+            *("JPEG", 4000, 3000, 1234567, "RGB"),
+            exif=Exif(make="é" * 128, model="🦊" * 128, lens="🦊" * 128),
+            notes=("its colour profile is left out: " + "é" * 500,) * 3,
+        ),
+        renditions=COMPLETED.renditions * 20,
+        duplicates=tuple(Duplicate(FIRST, each) for each in range(10)),
+    )
+
+    for told in announcements_of(image):
+        assert size_of(told) <= 256 * 1024
+        assert all(" " <= char <= "~" for char in told.subject + told.sms)
+        whole = image_details(image)
+        for name in FOUND:
+            left = told.details[name]
+            assert left == whole[name][: len(left)]
+            omitted = told.details.get(f"{name}_omitted", 0)
+            assert len(left) + omitted == len(whole[name])
+        assert any(told.details[name] for name in FOUND) == (seen != "nothing")
+
+
+def test_faces_of_an_ordinary_crowd_are_all_told() -> None:
+    """With every attribute that can be asked for; 20 are the default."""
+    details = told_of(replace(COMPLETED, recognition=Recognition(faces=FACES[:20]))).details
+
+    assert len(details["faces"]) == 20
+    assert "faces_omitted" not in details

@@ -83,14 +83,14 @@ def guarded(recipe: Recipe) -> FakeServices:
 
 def assert_announcements_give_nothing_away(services: FakeServices) -> None:
     """Nobody is told where anything withheld lies, and what is announced is what was so."""
-    for told in services.topic.published:
+    for told in [*services.topic.published, *services.bus.published]:
         assert "quarantine/" not in str(told)
-        if told.attributes["status"] == "QUARANTINED":
-            assert told.attributes["moderation"] == list(REASONS)
+        if told.details["withheld_for"]:
+            assert told.details["withheld_for"] == list(REASONS)
             assert told.details["renditions"] == []
             assert "thumbnails/" not in str(told)
-        else:
-            assert "moderation" not in told.attributes
+        is_quarantined = told.attributes["status"] == "QUARANTINED"
+        assert told.attributes.get("moderation") == (list(REASONS) if is_quarantined else None)
 
 
 def upload(services: FakeServices, body: bytes = PICTURE) -> Original:
@@ -246,7 +246,7 @@ def test_refusal_by_the_recognizer_stores_nothing(services: FakeServices) -> Non
 
 # ── killed anywhere ──────────────────────────────────────────────────────────────────────────────
 
-FAKES = ("catalog", "uploads", "renditions", "recognizer", "topic", "queue")
+FAKES = ("catalog", "uploads", "renditions", "recognizer", "topic", "bus", "queue")
 
 
 def first_upload(services: FakeServices) -> None:
