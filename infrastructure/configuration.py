@@ -8,9 +8,9 @@ import argparse
 from boto3 import Session
 
 from infrastructure.deploy import write_configuration
-from infrastructure.stack import Stack
-from infrastructure.stage import PROJECT, stack_name
+from infrastructure.stage import PROJECT
 from infrastructure.state import state_of, write_chalice_state
+from infrastructure.workflow import outputs_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     session = Session()
-    outputs = Stack(session.client("cloudformation"), stack_name(options.stage)).outputs()
+    outputs = outputs_of(options.stage, session.client("cloudformation"))
     write_configuration(options.stage, outputs)
     state = state_of(session, outputs)
     write_chalice_state(PROJECT, options.stage, state)

@@ -53,6 +53,15 @@ from infrastructure.state import (
     who,
     write_chalice_state,
 )
+from infrastructure.template import read_template
+from infrastructure.workflow import (
+    WORKFLOW,
+    is_wanted,
+    outputs_of,
+    tell_eventbridge,
+    worker_of,
+    workflow_stack,
+)
 
 ACCOUNT_STACK = "image-pipeline-account"
 ACCOUNT_TEMPLATE = PROJECT / "infrastructure" / "account.yaml"
@@ -80,7 +89,8 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=_parameter,
         metavar="NAME=VALUE",
-        help="of infrastructure/resources.yaml; kept until it is given anew; may come repeatedly",
+        help="of infrastructure/resources.yaml or workflow.yaml; kept until it is given anew; "
+        "may come repeatedly",
     )
 
 
@@ -219,13 +229,36 @@ def _apply_resources(
     _apply(
         stack,
         TEMPLATE,
-        parameters,
+        of_resources(parameters),
         {TAG: stage},
         target.names,
         may_lose=may_lose,
         prepare=lambda change_set: release_plan(change_set, stack, session),
     )
-    return stack.outputs()
+    workflow = workflow_stack(stage, client)
+    if is_wanted(stage):
+        print("  What takes images through their stages:")
+        wanted = of_workflow(parameters) | worker_of(stack.outputs())
+        _apply(workflow, WORKFLOW, wanted, {TAG: stage}, target.names, may_lose=may_lose)
+    elif workflow.describe():
+        print("  The worker takes images through their stages itself from now on:")
+        workflow.delete(lambda line: print(f"  {line}", flush=True))
+    return outputs_of(stage, client)
+
+
+def of_resources(parameters: Mapping[str, str]) -> dict[str, str]:
+    """All but those that the state machine alone has: who mistypes one is told so."""
+    others = declared(WORKFLOW) - declared(TEMPLATE)
+    return {name: value for name, value in parameters.items() if name not in others}
+
+
+def of_workflow(parameters: Mapping[str, str]) -> dict[str, str]:
+    names = declared(WORKFLOW)
+    return {name: value for name, value in parameters.items() if name in names}
+
+
+def declared(template: Path) -> set[str]:
+    return {*read_template(template)["Parameters"]}
 
 
 def release_plan(change_set: ChangeSet, stack: Stack, session: Session) -> None:
@@ -372,6 +405,8 @@ def _beyond_chalice(
     )
     if "ApiPlanId" in outputs:
         done += gateway.open_to_keys(outputs["ApiPlanId"])
+    starts_from_s3 = outputs.get("StartFromS3") == "true"
+    done += tell_eventbridge(outputs["UploadsBucket"], session, wanted=starts_from_s3)
     for line in done or ["unchanged"]:
         print(f"  {line}")
 

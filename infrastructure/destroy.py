@@ -22,6 +22,7 @@ from infrastructure.stack import Stack, StackFailed
 from infrastructure.stage import PROJECT, TAG, chalice_config, forget, stack_name, variables_of
 from infrastructure.state import State, StateStore, chalice_state_path, write_chalice_state
 from infrastructure.status import counts_of
+from infrastructure.workflow import outputs_of, workflow_stack
 
 KEEPS = "prod"
 """The stage whose data stays; the template's condition IsProd is of the same name."""
@@ -44,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"  {target}")
     client = session.client("cloudformation")
     stack = Stack(client, stack_name(stage))
-    outputs = stack.outputs() if stack.describe() else {}
+    outputs = outputs_of(stage, client) if stack.describe() else {}
     buckets = [] if stage == KEEPS else list(_buckets(stack))
     print(warning(stage, buckets))
     if (options.confirm or _asked()) != stage:
@@ -61,7 +62,8 @@ def run(options: argparse.Namespace) -> int:
     with step("Resources"):
         for bucket in buckets:
             _empty(bucket, session)
-        stack.delete(lambda line: print(f"  {line}", flush=True))
+        for each in (workflow_stack(stage, client), stack):
+            each.delete(lambda line: print(f"  {line}", flush=True))
     with step("Account"):
         _forget_account(stage, session)
     forget(stage, outputs)

@@ -11,7 +11,7 @@ from boto3 import Session
 from infrastructure import deploy, package
 from infrastructure.deployed import Deployed
 from infrastructure.preflight import preflight
-from infrastructure.stack import Stack
+from infrastructure.stack import ChangeSet, Stack
 from infrastructure.stage import (
     CONFIG,
     TAG,
@@ -22,6 +22,13 @@ from infrastructure.stage import (
     variables_of,
 )
 from infrastructure.state import state_of
+from infrastructure.workflow import (
+    WORKFLOW,
+    is_wanted,
+    outputs_of,
+    worker_of,
+    workflow_stack,
+)
 
 add_arguments = deploy.add_parameters
 
@@ -33,17 +40,21 @@ def run(options: argparse.Namespace) -> int:
     stack = Stack(session.client("cloudformation"), stack_name(stage))
     print("Resources")
     wanted = deploy.parameters(stage, options, target, session)
-    change_set = stack.propose(TEMPLATE, wanted, {TAG: stage}, target.names)
-    if change_set:
-        deploy.print_changes(change_set)
-        stack.drop(change_set.name, is_new=change_set.is_new)
-    else:
-        print("  unchanged")
-    print("Functions and API")
+    change_set = stack.propose(TEMPLATE, deploy.of_resources(wanted), {TAG: stage}, target.names)
+    is_changed = _told(stack, change_set)
     if stack.describe() is None:
-        print("  all of them are new")
+        print("Functions and API\n  all of them are new")
         return 1
-    outputs = stack.outputs()
+    outputs = outputs_of(stage, session.client("cloudformation"))
+    workflow = workflow_stack(stage, session.client("cloudformation"))
+    if is_wanted(stage):
+        print("Workflow")
+        told = deploy.of_workflow(wanted) | worker_of(outputs)
+        is_changed |= _told(workflow, workflow.propose(WORKFLOW, told, {TAG: stage}, target.names))
+    elif workflow.describe():
+        print("Workflow\n  all of it goes")
+        is_changed = True
+    print("Functions and API")
     config = json.loads(CONFIG.read_text())
     state = state_of(session, outputs)
     chalice = chalice_config(stage)
@@ -55,9 +66,19 @@ def run(options: argparse.Namespace) -> int:
         package.set_aside(packaged)
     if would_be == state.fingerprint and is_there:
         print("  unchanged")
-        return 1 if change_set else 0
+        return 1 if is_changed else 0
     print(
         "  the code, its libraries or the stage's configuration differ from what was deployed "
         f"{state.deployed_at or 'by hand'}"
     )
     return 1
+
+
+def _told(stack: Stack, change_set: ChangeSet | None) -> bool:
+    """Whether a template would change something; it is said, and not done."""
+    if change_set is None:
+        print("  unchanged")
+        return False
+    deploy.print_changes(change_set)
+    stack.drop(change_set.name, is_new=change_set.is_new)
+    return True

@@ -23,8 +23,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 TEMPLATE = PROJECT / "infrastructure" / "resources.yaml"
 PARAMETERS = PROJECT / "infrastructure" / "parameters.json"
 CONFIG = PROJECT / ".chalice" / "config.json"
-SOMETIMES = ("USER_POOL_ARN", "USER_POOL_CLIENT_ID")
-"""Variables that a stack tells or, once its API asks for no users any more, does not."""
+SOMETIMES = ("USER_POOL_ARN", "USER_POOL_CLIENT_ID", "STATE_MACHINE_ARN")
+"""Variables that a stack tells or, once other settings ask for no such thing any more, does not."""
 
 TAG = "image-pipeline-stage"
 """Every resource of a stage carries it, with the stage's name: CloudFormation hands it down."""

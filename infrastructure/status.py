@@ -5,7 +5,7 @@ The exit status is 0 when all is well, 1 when something needs a look.
 
 import argparse
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from boto3 import Session
@@ -14,6 +14,7 @@ from infrastructure.deployed import Deployed
 from infrastructure.stack import Stack
 from infrastructure.stage import chalice_config, stack_name
 from infrastructure.state import State, state_of
+from infrastructure.workflow import workflow_stack
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -48,13 +49,17 @@ def _lines(stage: str, stack: Stack, session: Session) -> Iterator[Line]:
         yield Line("stack", "there is none", f"python -m infrastructure deploy --stage {stage}")
         return
     yield of_stack(description)
+    workflow = workflow_stack(stage, session.client("cloudformation"))
+    if made := workflow.describe():
+        yield replace(of_stack(made), name="workflow")
     outputs = stack.outputs()
     if not outputs:
         return  # it could not be made
     state = state_of(session, outputs)
     yield from of_functions(state, Deployed(session, chalice_config(stage).app_name, stage), stage)
     yield from _of_queues(outputs, stage, session)
-    yield from of_alarms(_alarms(stack, session))
+    stacks = (stack, workflow) if made else (stack,)
+    yield from of_alarms([alarm for each in stacks for alarm in _alarms(each, session)])
 
 
 def of_stack(description: Mapping[str, Any]) -> Line:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError, WaiterError
 
+from chalicelib.config import STEP_FUNCTIONS
 from infrastructure.stage import TEMPLATE, setting_of, stack_name, stage_config, variables_of
 from infrastructure.template import rendered
+from infrastructure.workflow import WORKFLOW, worker_of, workflow_stack
 from localcloud.emulator import READY_TIMEOUT_S, CloudFailed, Emulator
 from localcloud.functions import STAGE
 from localcloud.processes import Child, free_port, require_port
@@ -77,22 +79,33 @@ class LocalCloud(Emulator):
 
     def _fill(self) -> None:
         given = {_camel_case(name): value for name, value in self._settings.items()}
-        self.outputs = given | self._apply_template()
+        self.outputs = given | self._apply_templates()
         (self.state / "outputs.json").write_text(json.dumps(self.outputs))
         self._open_inbox()
         self.deploy()
 
-    def _apply_template(self) -> dict[str, str]:
-        """Create the stack, or bring one that was kept up to date; its outputs."""
+    def _apply_templates(self) -> dict[str, str]:
+        """Create the stacks, or bring those that were kept up to date; their outputs."""
+        auth, orchestration = (self._setting(name) for name in ("api_auth", "orchestration"))
+        outputs = self._apply(TEMPLATE, stack_name(STAGE), {"Stage": STAGE, "ApiAuth": auth})
+        workflow = workflow_stack(STAGE, self.client("cloudformation"))
+        if orchestration == STEP_FUNCTIONS:
+            parameters = {"Stage": STAGE} | worker_of(outputs)
+            return outputs | self._apply(WORKFLOW, workflow.name, parameters)
+        workflow.delete(lambda _: None)
+        return outputs
+
+    def _setting(self, name: str) -> str:
         try:
-            auth = setting_of(variables_of(STAGE) | self._settings, "api_auth")
+            return str(setting_of(variables_of(STAGE) | self._settings, name))
         except ValueError as error:
-            raise CloudFailed(f"API_AUTH {error}.") from error
-        parameters = {"Stage": STAGE, "ApiAuth": auth}
+            raise CloudFailed(f"{name.upper()} {error}.") from error
+
+    def _apply(self, template: Path, name: str, parameters: Mapping[str, str]) -> dict[str, str]:
         cloudformation = self.client("cloudformation")
         request = {
-            "StackName": stack_name(STAGE),
-            "TemplateBody": rendered(TEMPLATE, {"Stage": STAGE}),
+            "StackName": name,
+            "TemplateBody": rendered(template, {"Stage": STAGE}),
             "Parameters": [
                 {"ParameterKey": name, "ParameterValue": value}
                 for name, value in parameters.items()

@@ -62,7 +62,7 @@ with curl         -H "Authorization: Bearer $(. {env} && aws cognito-idp initiat
 """What there is to know where the API asks who calls, by API_AUTH."""
 
 CHANGEABLE = (
-    *("API_AUTH", "API_ALLOWED_ORIGINS"),
+    *("API_AUTH", "API_ALLOWED_ORIGINS", "ORCHESTRATION"),
     *("RECOGNITION", "QUARANTINE", "DUPLICATE_DISTANCE", "REUSE_RECOGNITION"),
 )
 """Settings of the stage that the environment may change."""

@@ -16,6 +16,7 @@ from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_doc
 from chalicelib.config import AUTHS
 from infrastructure.__main__ import COMMANDS
 from infrastructure.stage import PROJECT, TEMPLATE
+from infrastructure.workflow import WORKFLOW
 from tests.template import PSEUDO, decided, read_template
 
 INFRASTRUCTURE = PROJECT / "infrastructure"
@@ -100,6 +101,13 @@ def of_stage(stage: str) -> tuple[dict[str, Any], dict[str, str]]:
             MonthlyBudgetUsd=10,
             PermissionsBoundary=boundary_arn(stage),
         )["Resources"]
+    resources |= decided(
+        template(WORKFLOW),
+        Stage=stage,
+        StartFromS3="true",
+        Worker="ProcessImagesRole",
+        PermissionsBoundary=boundary_arn(stage),
+    )["Resources"]
     arns = {name: _arn(name, resource, stage) for name, resource in resources.items()}
     return resources, arns
 
@@ -112,6 +120,8 @@ ARNS = {
     "AWS::SNS::Subscription": "sns:{here}:image-pipeline-{stage}",  # its topic is what IAM asks for
     "AWS::Logs::LogGroup": "logs:{here}:log-group:{LogGroupName}",
     "AWS::Events::EventBus": "events:{here}:event-bus/{Name}",
+    "AWS::Events::Rule": "events:{here}:rule/{Name}",
+    "AWS::StepFunctions::StateMachine": "states:{here}:stateMachine:{StateMachineName}",
     "AWS::CloudWatch::Alarm": "cloudwatch:{here}:alarm:{AlarmName}",
     "AWS::CloudWatch::Dashboard": "cloudwatch::{account}:dashboard/{DashboardName}",
     "AWS::Budgets::Budget": "budgets::{account}:budget/{Budget[BudgetName]}",
@@ -187,6 +197,14 @@ CREATE: dict[str, tuple[str, ...]] = {
     "AWS::Events::EventBus": (
         *("events:CreateEventBus", "events:DescribeEventBus", "events:TagResource"),
         "events:DeleteEventBus",
+    ),
+    "AWS::Events::Rule": (
+        *("events:PutRule", "events:DescribeRule", "events:PutTargets", "events:DeleteRule"),
+        *("events:RemoveTargets", "events:ListTargetsByRule", "events:TagResource"),
+    ),
+    "AWS::StepFunctions::StateMachine": (
+        *("states:CreateStateMachine", "states:DescribeStateMachine", "states:TagResource"),
+        *("states:UpdateStateMachine", "states:DeleteStateMachine", "states:ListTagsForResource"),
     ),
     "AWS::CloudWatch::Alarm": (
         *("cloudwatch:PutMetricAlarm", "cloudwatch:DeleteAlarms", "cloudwatch:TagResource"),
@@ -294,12 +312,14 @@ def deployment(stage: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """What a deployment asks AWS for beside the stack's resources: action, resource, context."""
     here = f"{REGION}:{ACCOUNT}"
     name = f"image-pipeline-{stage}"
-    stack = f"arn:aws:cloudformation:{here}:stack/{name}/1f2e3d4c"
-    for action in (
-        *("DescribeStacks", "CreateChangeSet", "DescribeChangeSet", "ExecuteChangeSet"),
-        *("DescribeStackEvents", "DeleteChangeSet", "ListStackResources"),
-    ):
-        yield f"cloudformation:{action}", stack, {}
+    stacks = f"arn:aws:cloudformation:{here}:stack"
+    for stack in (f"{stacks}/{name}/1f2e3d4c", f"{stacks}/{name}-workflow/1f2e3d4c"):
+        for action in (
+            *("DescribeStacks", "CreateChangeSet", "DescribeChangeSet", "ExecuteChangeSet"),
+            *("DescribeStackEvents", "DeleteChangeSet", "ListStackResources"),
+        ):
+            yield f"cloudformation:{action}", stack, {}
+    yield "cloudformation:DeleteStack", f"{stacks}/{name}-workflow/1f2e3d4c", {}
     bucket = f"arn:aws:s3:::{name}-deployments-{ACCOUNT}-{REGION}"
     for action in ("GetObject", "PutObject", "DeleteObject"):
         yield f"s3:{action}", f"{bucket}/lock.json", {}
@@ -319,7 +339,8 @@ def deployment(stage: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
     yield "lambda:UpdateEventSourceMapping", mapping, function
     yield "lambda:DeleteEventSourceMapping", mapping, function
     role = f"arn:aws:iam::{ACCOUNT}:role/{name}-SweepRole-1ABCDEF"
-    yield "iam:PassRole", role, {"iam:PassedToService": "lambda.amazonaws.com"}
+    for service in ("events", "lambda", "states"):
+        yield "iam:PassRole", role, {"iam:PassedToService": f"{service}.amazonaws.com"}
     uploads = f"arn:aws:s3:::{name}-uploads-{ACCOUNT}-{REGION}"
     yield "s3:GetBucketNotification", uploads, {}
     yield "s3:PutBucketNotification", uploads, {}
@@ -440,7 +461,7 @@ def test_deployer_may_change_neither_itself_nor_the_boundary(stage: str) -> None
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_roles_go_to_lambda_alone_and_functions_open_to_services_alone(stage: str) -> None:
+def test_roles_go_to_their_services_and_functions_open_to_services_alone(stage: str) -> None:
     role = f"arn:aws:iam::{ACCOUNT}:role/image-pipeline-{stage}-SweepRole-1ABCDEF"
     ec2 = {"iam:PassedToService": "ec2.amazonaws.com"}
     function = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:image-pipeline-{stage}"

@@ -7,6 +7,7 @@ has to refuse.
 
 import json
 import re
+import runpy
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import MISSING, fields
@@ -24,7 +25,9 @@ from chalicelib.sweep import TIME_TO_END
 from chalicelib.telemetry import COUNTS, NAMESPACE
 from infrastructure.stage import TEMPLATE, setting_of
 from infrastructure.template import rendered
-from tests.template import CONFIG, decided, read_template, timeout_s
+from infrastructure.workflow import WORKFLOW
+from tests.machine import STAGES as STAGES_OF_AN_IMAGE
+from tests.template import CONFIG, PSEUDO, decided, read_template, timeout_s
 
 Stack = dict[str, Any]
 Rule = Callable[[Stack], Iterator[str]]
@@ -46,6 +49,14 @@ EVERYTHING = {
     ),
     "xray:PutTraceSegments": "X-Ray has no resources for segments",
     "xray:PutTelemetryRecords": "X-Ray has no resources for telemetry",
+    **dict.fromkeys(
+        (
+            *("logs:CreateLogDelivery", "logs:GetLogDelivery", "logs:UpdateLogDelivery"),
+            *("logs:DeleteLogDelivery", "logs:ListLogDeliveries", "logs:PutResourcePolicy"),
+            *("logs:DescribeResourcePolicies", "logs:DescribeLogGroups"),
+        ),
+        "CloudWatch has no resources for the delivery of logs",
+    ),
 }
 """What a function may do on ``*``, and why it cannot be less."""
 
@@ -279,7 +290,9 @@ def the_rest_is_watched(stack: Stack) -> Iterator[str]:
 
 def alarms_reach_somebody_and_say_what_to_do(stack: Stack) -> Iterator[str]:
     for name, alarm in of_type(stack, "AWS::CloudWatch::Alarm").items():
-        if alarm["AlarmActions"] != [{"Ref": "Alarms"}]:
+        here = f"{PSEUDO['AWS::Region']}:{PSEUDO['AWS::AccountId']}"
+        topic = f"arn:aws:sns:{here}:image-pipeline-{stage_of(stack)}-alarms"
+        if alarm["AlarmActions"] not in ([{"Ref": "Alarms"}], [topic]):
             yield f"{name} tells nobody"
         if "Look first at" not in str(alarm["AlarmDescription"]):
             yield f"{name} says what is wrong and not what to do"
@@ -631,6 +644,64 @@ def stack_of(stage: str, template: dict[str, Any] = SOURCE) -> Stack:
 def test_template_keeps(rule: Rule, stage: str) -> None:
     """Every rule, in the stage that keeps what it holds and in one that does not."""
     assert list(rule(stack_of(stage))) == []
+
+
+# ── the state machine's ──────────────────────────────────────────────────────────────────────────
+
+
+def staged_functions() -> set[str]:
+    """The functions that the app has with ORCHESTRATION=stepfunctions, and has not without."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("ORCHESTRATION", "stepfunctions")
+        environment.setenv("STATE_MACHINE_ARN", "arn:aws:states:us-east-1:0:stateMachine:x")
+        app.settings.cache_clear()
+        staged = runpy.run_path(str(app.__file__))["app"]
+    app.settings.cache_clear()
+    return {function.name for function in staged.pure_lambda_functions}
+
+
+def test_stages_are_functions_only_where_they_are_called() -> None:
+    assert staged_functions() == {*STAGES_OF_AN_IMAGE}
+    assert not app.app.pure_lambda_functions
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    "rule",
+    [
+        *(functions_have_alarms, alarms_of_duration_come_before_the_timeout),
+        *(alarms_reach_somebody_and_say_what_to_do, functions_have_logs_that_end),
+        *(names_are_a_stage_s_own, functions_may_do_what_they_do, functions_write_their_own_logs),
+    ],
+    ids=lambda rule: rule.__name__,
+)
+def test_template_of_the_state_machine_keeps(
+    rule: Rule, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is promised of functions is promised of those that it calls."""
+    monkeypatch.setitem(globals(), "functions", lambda: {*STAGES_OF_AN_IMAGE})
+    stack = decided(read_template(WORKFLOW), Stage=stage, StartFromS3="true", Worker="worker")
+
+    assert list(rule(stack)) == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_service_takes_its_roles(stage: str) -> None:
+    stack = decided(read_template(WORKFLOW), Stage=stage, StartFromS3="true", Worker="worker")
+    services = {
+        name: role["AssumeRolePolicyDocument"]["Statement"][0]["Principal"]["Service"]
+        for name, role in of_type(stack, "AWS::IAM::Role").items()
+    }
+    assert services.pop("WorkflowRole") == "states.amazonaws.com"
+    assert services.pop("UploadedRole") == "events.amazonaws.com"
+    assert {*services} == {f"{camel_case(name)}Role" for name in STAGES_OF_AN_IMAGE}
+    assert {*services.values()} == {"lambda.amazonaws.com"}
+
+
+def test_uploads_start_executions_only_where_that_is_wanted() -> None:
+    stack = decided(read_template(WORKFLOW), Stage="dev", Worker="worker")
+    assert not of_type(stack, "AWS::Events::Rule")
+    assert "UploadedRole" not in stack["Resources"]
 
 
 # ── every rule can be broken ─────────────────────────────────────────────────────────────────────
