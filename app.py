@@ -14,7 +14,7 @@ from chalice.app import (
     SQSEvent,
 )
 
-from chalicelib import logs, pipeline, stages, worker
+from chalicelib import logs, pipeline, stages, webhooks, worker
 from chalicelib.bootstrap import services, settings, sign_in
 from chalicelib.config import STEP_FUNCTIONS, UPLOADS_PREFIX
 from chalicelib.messages import object_events, work_messages
@@ -86,6 +86,15 @@ def handle_removal(event: S3Event) -> None:
 )
 def process_images(event: SQSEvent) -> None:
     worker.process_batch(work_messages(event.to_dict()), time_left(event), services())
+
+
+@app.on_sqs_message(
+    queue=settings().webhook_queue_name,
+    batch_size=10,
+    maximum_concurrency=settings().webhook_concurrency,
+)
+def deliver_webhooks(event: SQSEvent) -> None:
+    webhooks.deliver_batch(work_messages(event.to_dict()), time_left(event), services())
 
 
 @app.schedule(Rate(1, unit=Rate.HOURS))

@@ -67,6 +67,7 @@ FOR_WHOEVER_DEPLOYS = {
 }
 """Outputs that need not be settings. One of these may become one."""
 
+SUBSCRIPTION = "AWS::SNS::Subscription"
 HOLDS = {"AWS::S3::Bucket", "AWS::DynamoDB::Table", "AWS::Cognito::UserPool"}
 """What cannot be made again. Dead letters are looked after before a stack is taken away."""
 
@@ -177,14 +178,6 @@ def messages_stay_hidden_for_six_timeouts(stack: Stack) -> Iterator[str]:
             yield f"{queue} hides for {hidden_s} s what {function} takes"
 
 
-def queues_without_a_consumer_are_ready_for_one(stack: Stack) -> Iterator[str]:
-    """A function that comes has the default timeout, if nobody thinks of another."""
-    taken = {queue for _, queue in consumers(stack)} | dead_letter_queues(stack)
-    for name, queue in of_type(stack, "AWS::SQS::Queue").items():
-        if name not in taken and queue["VisibilityTimeout"] < 6 * CONFIG["lambda_timeout"]:
-            yield name
-
-
 def queues_have_dead_letters(stack: Stack) -> Iterator[str]:
     """Throttling receives without trying, so AWS asks for five receives; letters keep 14 days."""
     queues = of_type(stack, "AWS::SQS::Queue")
@@ -219,14 +212,11 @@ def webhooks_hear_announcements_alone(stack: Stack) -> Iterator[str]:
         }
     ]:
         yield "others may send to the webhooks"
-    taken = "WebhookQueue" in {queue for _, queue in consumers(stack)}
-    subscribed = [
-        name
-        for name, subscription in of_type(stack, "AWS::SNS::Subscription").items()
-        if subscription["Endpoint"] == {"Fn::GetAtt": "WebhookQueue.Arn"}
-    ]
-    if bool(subscribed) is not taken:
-        yield "the queue fills up" if subscribed else "webhooks hear nothing"
+    subscriptions = of_type(stack, "AWS::SNS::Subscription").values()
+    endpoint = {"Fn::GetAtt": "WebhookQueue.Arn"}
+    [webhooks] = [each for each in subscriptions if each["Endpoint"] == endpoint] or [{}]
+    if not webhooks.get("RawMessageDelivery") or "FilterPolicy" in webhooks:
+        yield "webhooks do not hear of everything as it is"
 
 
 # ── alarms ───────────────────────────────────────────────────────────────────────────────────────
@@ -613,7 +603,7 @@ def users_are_those_let_in(stack: Stack) -> Iterator[str]:
 
 
 RULES: tuple[Rule, ...] = (
-    *(messages_stay_hidden_for_six_timeouts, queues_without_a_consumer_are_ready_for_one),
+    messages_stay_hidden_for_six_timeouts,
     *(queues_have_dead_letters, webhooks_hear_announcements_alone, functions_have_alarms),
     *(alarms_of_duration_come_before_the_timeout, first_dead_letter_is_heard_of),
     *(the_rest_is_watched, alarms_reach_somebody_and_say_what_to_do),
@@ -745,10 +735,7 @@ ONE_WIDGET = """{"widgets": [
 ]}"""
 BREAKS: tuple[tuple[Rule, Callable[[dict[str, Any]], None]], ...] = (
     (messages_stay_hidden_for_six_timeouts, setting(of("WorkQueue", "VisibilityTimeout"), 359)),
-    (
-        queues_without_a_consumer_are_ready_for_one,
-        setting(of("WebhookQueue", "VisibilityTimeout"), 30),
-    ),
+    (messages_stay_hidden_for_six_timeouts, setting(of("WebhookQueue", "VisibilityTimeout"), 179)),
     (queues_have_dead_letters, without(of("WebhookQueue", "RedrivePolicy"))),
     (queues_have_dead_letters, setting(of("WebhookQueue", "RedrivePolicy/maxReceiveCount"), 4)),
     (queues_have_dead_letters, setting("Parameters/MaxReceiveCount/Default", 3)),
@@ -759,7 +746,7 @@ BREAKS: tuple[tuple[Rule, Callable[[dict[str, Any]], None]], ...] = (
     ),
     (
         webhooks_hear_announcements_alone,
-        setting(of("AnnouncementsByEmail", "Endpoint"), {"Fn::GetAtt": "WebhookQueue.Arn"}),
+        setting(of("AnnouncementsToWebhooks", "RawMessageDelivery"), value=False),
     ),
     (functions_have_alarms, without("Resources/SweepErrors")),
     (functions_have_alarms, without("Resources/ApiHandlerThrottles")),
@@ -908,12 +895,15 @@ def test_new_function_needs_its_alarms_logs_and_role(
 
 
 def test_nothing_is_made_that_nobody_asked_for() -> None:
-    """With a stage and nothing else there are no subscriptions, no users and no budget."""
+    """With a stage and nothing else nobody gets mails, and there are no users and no budget."""
     resources = decided(SOURCE, Stage="dev")["Resources"]
 
     kinds = {resource["Type"] for resource in resources.values()}
+    protocols = {
+        each["Protocol"] for each in of_type({"Resources": resources}, SUBSCRIPTION).values()
+    }
+    assert protocols == {"sqs"}
     assert not kinds & {
-        "AWS::SNS::Subscription",
         "AWS::Cognito::UserPool",
         "AWS::Cognito::UserPoolClient",
         "AWS::ApiGateway::ApiKey",
