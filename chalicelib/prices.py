@@ -12,8 +12,8 @@ RECOGNITION_USD = {
 }
 """What each feature of Rekognition costs; labels and properties are one call, and two prices."""
 
-REST_USD = 0.064
-"""S3, DynamoDB, SQS and SNS together, with the default settings."""
+REST_USD = 0.066
+"""S3, DynamoDB, SQS, SNS and EventBridge together, with the default settings."""
 
 
 def cost_usd(images: int, features: Iterable[str], *, recognized: bool = True) -> float:
