@@ -26,7 +26,15 @@ from chalicelib.bootstrap import settings
 from chalicelib.config import read_settings
 from chalicelib.errors import BatchFailed, LeaseHeld, MalformedMessage, StaleRevision
 from chalicelib.messages import ObjectChange, ObjectEvent, Recheck, encode_work
-from chalicelib.model import RETRIES_EXHAUSTED, Failure, Feature, Image, ImageStatus, image_id_of
+from chalicelib.model import (
+    RETRIES_EXHAUSTED,
+    Destination,
+    Failure,
+    Feature,
+    Image,
+    ImageStatus,
+    image_id_of,
+)
 from chalicelib.telemetry import Telemetry
 from tests.emf import metrics_of
 from tests.fakes import PICTURE, FakeServices, Outage, s3_record, uploaded
@@ -145,24 +153,42 @@ def test_the_pages_are_open_where_they_sign_in_themselves(
     }
 
 
-def test_queue_is_read_as_the_stage_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Queue, batch size and concurrency of the trigger come from the settings."""
+def test_queues_are_read_as_the_stage_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Queues, batch size and concurrency of the triggers come from the settings."""
     made = declared(
         monkeypatch,
         WORK_QUEUE_URL="https://sqs.example/123456789012/of-the-stage",
         BATCH_SIZE="7",
         MAXIMUM_CONCURRENCY="3",
+        WEBHOOK_QUEUE_URL="https://sqs.example/123456789012/webhooks-of-the-stage",
+        WEBHOOK_CONCURRENCY="4",
     )
 
-    [trigger] = [source for source in made.event_sources if hasattr(source, "batch_size")]
-    assert (trigger.queue, trigger.batch_size, trigger.maximum_concurrency) == (
-        "of-the-stage",
-        7,
-        3,
-    )
+    triggers = [source for source in made.event_sources if hasattr(source, "batch_size")]
+    assert [(each.queue, each.batch_size, each.maximum_concurrency) for each in triggers] == [
+        ("of-the-stage", 7, 3),
+        ("webhooks-of-the-stage", 10, 4),
+    ]
 
 
 # ── events ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_announcement_is_fanned_out(services: FakeServices) -> None:
+    """SNS hands its details to the queue as they are; each destination gets its own message."""
+    services.destinations.registered["d"] = Destination("d", "https://example.com/")
+    details = {
+        "event_id": image_id_of("event"),
+        "event_type": "image.completed",
+        "event_time": "2026-01-31T09:15:00.000Z",
+    }
+    event = CLIENT.events.generate_sqs_event([json.dumps(details)], "webhooks")
+    event["Records"][0]["attributes"] = {"ApproximateReceiveCount": "1"}
+
+    app.deliver_webhooks(event, invocation(30))
+
+    [body] = services.webhook_queue.sent
+    assert json.loads(body) == {"destination": "d", "details": details}
 
 
 def test_upload_event_registers_and_enqueues(services: FakeServices) -> None:
