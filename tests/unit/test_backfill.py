@@ -167,7 +167,7 @@ def test_cost_is_that_of_the_stage(
 
     assert ran("--dry-run") == 0
 
-    assert "1,000 to process, for about 3.81 USD" in capsys.readouterr().out
+    assert "1,000 to process, for about 3.82 USD" in capsys.readouterr().out
 
 
 def test_what_is_not_current_is_enqueued(services: FakeServices) -> None:

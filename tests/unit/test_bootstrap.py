@@ -104,7 +104,7 @@ def test_metrics_are_told_of_this_stage(
                 pass
 
     line = json.loads(capsys.readouterr().out)
-    assert (line["Stage"], line["EstimatedCost"]) == ("dev", 0.002814)
+    assert (line["Stage"], line["EstimatedCost"]) == ("dev", 0.002816)
 
 
 def test_nothing_is_made_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

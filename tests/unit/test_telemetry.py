@@ -91,7 +91,7 @@ def test_completed_image_is_one_line_with_everything(capsys: pytest.CaptureFixtu
     assert metrics_of(line).keys() == {("Stage",)}
     assert metrics.pop("ImagesCompleted") == (1, "Count")
     assert metrics.pop("BytesSaved") == (700, "Bytes")
-    assert metrics.pop("EstimatedCost") == (pytest.approx(0.001064), "None")
+    assert metrics.pop("EstimatedCost") == (pytest.approx(0.001066), "None")
     assert metrics.keys() == {f"{name}Duration" for name in [*STEPS, "Total"]}
     assert {unit for _, unit in metrics.values()} == {"Milliseconds"}
     assert all(value >= 0 for value, _ in metrics.values())
@@ -167,7 +167,7 @@ def test_attempt_without_a_conclusion_has_only_cost_something(
 
     [line] = lines(capsys)
 
-    assert metrics_of(line) == {("Stage",): {"EstimatedCost": (pytest.approx(0.001064), "None")}}
+    assert metrics_of(line) == {("Stage",): {"EstimatedCost": (pytest.approx(0.001066), "None")}}
     assert require_emf(line)["image_id"] == image_id_of(KEY)
 
 
@@ -190,9 +190,9 @@ def test_recognition_is_paid_where_it_answered(capsys: pytest.CaptureFixture[str
 
     throttled, both, everything = lines(capsys)
 
-    assert require_emf(throttled)["EstimatedCost"] == pytest.approx(0.000064)
-    assert require_emf(both)["EstimatedCost"] == pytest.approx(0.001814)
-    assert require_emf(everything)["EstimatedCost"] == pytest.approx(0.005814)
+    assert require_emf(throttled)["EstimatedCost"] == pytest.approx(0.000066)
+    assert require_emf(both)["EstimatedCost"] == pytest.approx(0.001816)
+    assert require_emf(everything)["EstimatedCost"] == pytest.approx(0.005816)
 
 
 def test_step_that_failed_has_no_duration(capsys: pytest.CaptureFixture[str]) -> None:
