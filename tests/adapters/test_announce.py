@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -156,3 +156,47 @@ def test_each_protocol_has_a_message_of_its_own(topic: Topic) -> None:
     assert json.loads(messages.pop("default")) == told.details
     assert messages == {}
     assert request["Subject"] == told.subject
+
+
+def test_filter_policy_finds_one_of_several_reasons(
+    topic: Topic, subscribe: Callable[..., Subscriber]
+) -> None:
+    """A list matches where one of its members does; the kind of duplicate is a word."""
+    violent = subscribe(FilterPolicy=json.dumps({"moderation": ["Violence"]}))
+    withheld = subscribe(FilterPolicy=json.dumps({"moderation": [{"exists": True}]}))
+    exact = subscribe(FilterPolicy=json.dumps({"duplicate": ["exact"]}))
+    copies = subscribe(FilterPolicy=json.dumps({"duplicate": ["exact", "near"]}))
+    told: dict[str, dict[str, str | list[str]]] = {
+        "weapon": {"moderation": ["Weapon Violence", "Violence"]},
+        "drink": {"moderation": ['Alcohol "&" 🦊', "Drugs & Tobacco"], "duplicate": "near"},
+        "copy": {"duplicate": "exact"},
+        "other": {},
+    }
+
+    for name, attributes in told.items():
+        plain = announcement("QUARANTINED" if "moderation" in attributes else "COMPLETED", name)
+        topic.publish(replace(plain, attributes=plain.attributes | attributes))
+
+    def names(subscriber: Subscriber, number: int) -> list[str]:
+        envelopes = [json.loads(message["Body"]) for message in subscriber.received(number)]
+        return sorted(json.loads(each["Message"])["key"] for each in envelopes)
+
+    assert names(violent, 1) == ["uploads/weapon"]
+    assert names(withheld, 2) == ["uploads/drink", "uploads/weapon"]
+    assert names(exact, 1) == ["uploads/copy"]
+    assert names(copies, 2) == ["uploads/copy", "uploads/drink"]
+
+
+def test_lists_come_along_as_json(topic: Topic, subscribe: Callable[..., Subscriber]) -> None:
+    """SNS knows their type by its name; a queue that wants it raw gets both."""
+    subscriber = subscribe(RawMessageDelivery="true")
+    plain = announcement("QUARANTINED")
+    reasons = ["Violence", 'Alcohol "&" 🦊']
+
+    topic.publish(replace(plain, attributes={**plain.attributes, "moderation": reasons}))
+
+    [message] = subscriber.received(1)
+    attribute = message["MessageAttributes"]["moderation"]
+    assert attribute["DataType"] == "String.Array"
+    assert json.loads(attribute["StringValue"]) == reasons
+    assert message["MessageAttributes"]["status"]["DataType"] == "String"

@@ -26,6 +26,7 @@ from chalicelib.aws import storage
 from chalicelib.aws.storage import Renditions, Uploads
 from chalicelib.errors import KeyInUse, KeyTaken, OriginalGone, PipelineError, TooLarge
 from chalicelib.model import (
+    BoundingBox,
     Image,
     ImageStatus,
     Original,
@@ -501,6 +502,35 @@ def test_rendition_lies_under_image_attempt_and_name(renditions: Renditions) -> 
     assert stored(renditions, image) == {first.key, copy.key, other.key}
 
 
+def test_withheld_rendition_lies_apart(renditions: Renditions) -> None:
+    """In one folder, whatever its own is, and its tag says why: policies can go by either."""
+    image = new_image(attempt=2, withheld_for=("Violence",))
+
+    made = [store(renditions, image), store(renditions, image, COPY)]
+
+    assert {each.key for each in made} == stored(renditions, image)
+    assert {each.key for each in made} == {
+        f"quarantine/{image.image_id}/2/{name}.webp" for name in ("small", "copy")
+    }
+    for each in made:
+        where = {"Bucket": renditions.bucket, "Key": each.key}
+        tags = renditions.client.get_object_tagging(**where)["TagSet"]
+        assert {"Key": "status", "Value": "QUARANTINED"} in tags
+        assert renditions.client.head_object(**where)["Metadata"]["status"] == "QUARANTINED"
+
+
+@pytest.mark.parametrize("window", [None, BoundingBox(0.25, 0, 0.5, 1)])
+def test_rendition_keeps_which_part_it_shows(
+    renditions: Renditions, window: BoundingBox | None
+) -> None:
+    """None where that is all."""
+    rendered = RenderedImage(SMALL, OutputFormat.WEBP, 640, 480, b"rendition", window)
+
+    made = renditions.put(new_image(), rendered, "image/webp", "webp")
+
+    assert made.window == window
+
+
 @pytest.mark.parametrize("key", AWKWARD_KEYS, ids=range(len(AWKWARD_KEYS)))
 def test_rendition_says_whose_it_is(renditions: Renditions, key: str) -> None:
     """Metadata and tags within S3's limits, whatever the original is called."""
@@ -656,6 +686,22 @@ def test_what_is_under_way_stays(renditions: Renditions) -> None:
 
     renditions.tidy(replace(second, status=ImageStatus.PROCESSING, renditions=()))
     assert stored(renditions, third) == keys_of(third)
+
+
+@pytest.mark.parametrize("was_withheld", [True, False])
+def test_what_lay_elsewhere_before_goes(renditions: Renditions, *, was_withheld: bool) -> None:
+    """Of what was served and is withheld now, and of what was withheld and is released."""
+    reasons = {True: ("Violence",), False: ()}
+    before = new_image(withheld_for=reasons[was_withheld])
+    [first] = attempts(renditions, before, 1)
+    after = replace(before, attempt=2, withheld_for=reasons[not was_withheld])
+    both = (store(renditions, after), store(renditions, after, COPY))
+    assert len(stored(renditions, after)) == 4
+
+    renditions.tidy(replace(after, status=ImageStatus.COMPLETED, renditions=both))
+
+    assert stored(renditions, after) == {each.key for each in both}
+    assert keys_of(first).isdisjoint(stored(renditions, after))
 
 
 def test_nothing_is_left_of_a_deleted_image(renditions: Renditions) -> None:
