@@ -3,12 +3,12 @@
 Each history of an object is delivered in every order, with each event twice, with processing in
 between or not, and with the bucket as it was when the event was sent or as it is at the end. Then
 all of it meets in the middle: events, work, sweeps, uploads over REST that hang before they are
-recorded, and people who want an image processed again.
+recorded, and people who want an image processed again or, where it is withheld, released.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache, partial
 from itertools import permutations, product
@@ -18,16 +18,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib import imaging, pipeline
-from chalicelib.errors import ImageNotFound, LeaseHeld
+from chalicelib.errors import ImageNotFound, LeaseHeld, NotQuarantined
 from chalicelib.messages import ObjectChange, ObjectEvent, Recheck, Work
-from chalicelib.model import ImageStatus, Query, image_id_of
-from tests.fakes import Alone, Clock, FakeServices, FakeUploads, Outage, Version
+from chalicelib.model import (
+    ImageStatus,
+    ModerationLabel,
+    QuarantineRule,
+    Query,
+    Recognition,
+    image_id_of,
+)
+from tests.fakes import RECIPE, Alone, Clock, FakeServices, FakeUploads, Outage, Version
 from tests.pictures import photo, saved
 
 KEY = "uploads/cat.jpg"
 LEASE = timedelta(seconds=60)
 PICTURES = [saved(photo(24, 24, seed=seed)) for seed in range(3)]
 TEXT = b"This is no picture."
+VIOLENT = Recognition(moderation=(ModerationLabel("Violence", 90),))
+STRICT = replace(RECIPE, quarantine=(QuarantineRule("Violence", 80),))
 
 
 @dataclass(frozen=True)
@@ -83,8 +92,12 @@ def remembered_imaging() -> Iterator[None]:
 class World:
     """The pipeline and a bucket whose history is told to it event by event."""
 
-    def __init__(self, happenings: History, *, all_has_happened: bool) -> None:
-        self.services = FakeServices()
+    def __init__(
+        self, happenings: History, *, all_has_happened: bool, is_strict: bool = False
+    ) -> None:
+        self.services = FakeServices(recipe=STRICT if is_strict else RECIPE)
+        self.services.recognizer.recognition = VIOLENT
+        self.released: set[str] = set()
         self._happenings = happenings
         self._time = 0
         self._happen(len(happenings) if all_has_happened else 0)
@@ -125,6 +138,12 @@ class World:
     def reprocess(self) -> None:
         with suppress(ImageNotFound):
             pipeline.reprocess(image_id_of(KEY), self.services)
+
+    def release(self) -> None:
+        """A reviewer lets the image pass, if there is one that is withheld."""
+        with suppress(ImageNotFound, NotQuarantined):
+            image = pipeline.release(image_id_of(KEY), "", self.services)
+            self.released.add(image.original.version_id)
 
     def give_up(self) -> None:
         """The last receive of a message of some version fails."""
@@ -177,8 +196,13 @@ class World:
             assert services.topic.statuses.count("DELETED") >= 1
             return
         body = services.uploads.get(held, 10**6)
-        status = ImageStatus.FAILED if body == TEXT else ImageStatus.COMPLETED
+        is_withheld = services.recipe.quarantine and not image.released
+        done = ImageStatus.QUARANTINED if is_withheld else ImageStatus.COMPLETED
+        status = ImageStatus.FAILED if body == TEXT else done
         assert (image.status, image.original.version_id) == (status, held.version_id)
+        assert not image.released or held.version_id in self.released
+        for rendition in image.renditions:
+            assert rendition.key.startswith("quarantine/") == image.is_withheld
         assert listed == (image,)
         assert {rendition.key for rendition in image.renditions} == set(services.renditions.stored)
         assert len(services.renditions.stored) == (0 if body == TEXT else 2)
@@ -216,6 +240,8 @@ def test_any_order_of_events_ends_in_what_s3_holds(
 CALLS = [
     ("catalog", "get"),
     ("catalog", "save"),
+    ("catalog", "first_of"),
+    ("catalog", "similar"),
     ("uploads", "get"),
     ("uploads", "current"),
     ("renditions", "put"),
@@ -227,7 +253,7 @@ CALLS = [
 ]
 
 
-ACTS = ["sweep", "reprocess", "give_up"]
+ACTS = ["sweep", "reprocess", "release", "give_up"]
 
 
 def acts_of(happenings: History) -> list[Act]:
@@ -248,11 +274,13 @@ def acts_of(happenings: History) -> list[Act]:
 @given(
     name=st.sampled_from(sorted(HISTORIES)),
     all_has_happened=st.booleans(),
+    is_strict=st.booleans(),
     choices=st.data(),
 )
 def test_what_meets_in_the_middle_ends_in_what_s3_holds(
     name: str,
     all_has_happened: bool,  # noqa: FBT001 - drawn
+    is_strict: bool,  # noqa: FBT001 - drawn
     choices: st.DataObject,
 ) -> None:
     """An act, or an act and all work, just before any call of another actor.
@@ -260,7 +288,7 @@ def test_what_meets_in_the_middle_ends_in_what_s3_holds(
     At last every event has been delivered, and no sweep needs to mend what came of it.
     """
     happenings = HISTORIES[name]
-    world = World(happenings, all_has_happened=all_has_happened)
+    world = World(happenings, all_has_happened=all_has_happened, is_strict=is_strict)
     events: list[Act] = [("deliver", index) for index in range(len(happenings))]
     more = st.lists(st.sampled_from(events + acts_of(happenings)), max_size=4)
     for act, index in choices.draw(more.flatmap(lambda acts: st.permutations(events + acts))):
