@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Any, cast
 
 from chalice.app import (
@@ -34,6 +35,7 @@ from chalicelib.web.requests import (
     idempotency_of,
     image_ids_of,
     is_remote_wish,
+    members_of,
     prefers_json,
     query_values,
     remote_wish_of,
@@ -256,6 +258,81 @@ def list_labels() -> Any:
 @answers(operations.SHOW_STATS)
 def show_stats() -> Any:
     return views.stats_view(services().catalog.totals())
+
+
+@app.route("/webhooks", methods=["GET"], **callers)
+@answers(operations.LIST_WEBHOOKS)
+def list_webhooks() -> Any:
+    now = services().clock()
+    return {"webhooks": [views.webhook_view(each, now) for each in webhooks.listed(services())]}
+
+
+@app.route("/webhooks", methods=["POST"], **callers)
+@answers(operations.REGISTER_WEBHOOK)
+def register_webhook() -> Response:
+    wish = members_of(request(), operations.REGISTER_WEBHOOK)
+    made = webhooks.register(**wish, services=services())
+    return views.registered(made, services().clock(), base_of(request()))
+
+
+@app.route("/webhooks/{webhook_id}", methods=["GET"], **callers)
+@answers(operations.SHOW_WEBHOOK)
+def show_webhook(webhook_id: str) -> Any:
+    return views.webhook_view(webhooks.find(webhook_id, services()), services().clock())
+
+
+@app.route("/webhooks/{webhook_id}", methods=["PATCH"], **callers)
+@answers(operations.CHANGE_WEBHOOK)
+def change_webhook(webhook_id: str) -> Any:
+    wish = members_of(request(), operations.CHANGE_WEBHOOK)
+    return views.webhook_view(webhooks.change(webhook_id, services(), **wish), services().clock())
+
+
+@app.route("/webhooks/{webhook_id}", methods=["DELETE"], **callers)
+@answers(operations.DELETE_WEBHOOK)
+def delete_webhook(webhook_id: str) -> Response:
+    webhooks.remove(webhook_id, services())
+    return Response(status_code=HTTPStatus.NO_CONTENT, body="")
+
+
+@app.route("/webhooks/{webhook_id}/rotate", methods=["POST"], **callers)
+@answers(operations.ROTATE_WEBHOOK)
+def rotate_webhook(webhook_id: str) -> Any:
+    return views.rotated_view(webhooks.rotate(webhook_id, services()))
+
+
+@app.route("/webhooks/{webhook_id}/disable", methods=["POST"], **callers)
+@answers(operations.DISABLE_WEBHOOK)
+def disable_webhook(webhook_id: str) -> Any:
+    return views.webhook_view(webhooks.disable(webhook_id, services()), services().clock())
+
+
+@app.route("/webhooks/{webhook_id}/resume", methods=["POST"], **callers)
+@answers(operations.RESUME_WEBHOOK)
+def resume_webhook(webhook_id: str) -> Any:
+    return views.webhook_view(webhooks.resume(webhook_id, services()), services().clock())
+
+
+@app.route("/webhooks/{webhook_id}/test", methods=["POST"], **callers)
+@answers(operations.TEST_WEBHOOK)
+def try_webhook(webhook_id: str) -> Response:
+    return views.sent(webhook_id, webhooks.send_test(webhook_id, services()), base_of(request()))
+
+
+@app.route("/webhooks/{webhook_id}/deliveries", methods=["GET"], **callers)
+@answers(operations.LIST_DELIVERIES)
+def list_deliveries(webhook_id: str) -> Any:
+    values = query_values(request(), operations.LIST_DELIVERIES)
+    return views.deliveries_view(
+        webhooks.deliveries(webhook_id, values["limit"], values["cursor"], services())
+    )
+
+
+@app.route("/webhooks/{webhook_id}/deliveries/{event_id}/replay", methods=["POST"], **callers)
+@answers(operations.REPLAY_DELIVERY)
+def replay_delivery(webhook_id: str, event_id: str) -> Response:
+    webhooks.replay(webhook_id, event_id, services())
+    return views.sent(webhook_id, event_id, base_of(request()))
 
 
 @app.route("/health", methods=["GET", "HEAD"], **anybody)

@@ -506,6 +506,11 @@ class DirectUpload:
 WEBHOOK_STATUSES = ("COMPLETED", "QUARANTINED", "FAILED", "DELETED", "DUPLICATE")
 """What a destination can be told of."""
 
+MAX_WEBHOOK_LABELS = 50
+MAX_WEBHOOK_LABEL_LENGTH = 100
+MAX_DESCRIPTION_LENGTH = 200
+"""Of a destination, the latter two in characters."""
+
 GONE, BY_HAND = "gone", "by_hand"
 """Why a destination is disabled: it has answered with 410, or somebody wants it so."""
 

@@ -47,6 +47,9 @@ from chalicelib.messages import WorkMessage, timestamp
 from chalicelib.model import (
     BY_HAND,
     GONE,
+    MAX_DESCRIPTION_LENGTH,
+    MAX_WEBHOOK_LABEL_LENGTH,
+    MAX_WEBHOOK_LABELS,
     WEBHOOK_STATUSES,
     Attempt,
     Circuit,
@@ -103,9 +106,6 @@ SECRET_LASTS = timedelta(hours=24)
 
 MAX_SECRETS = 5
 MAX_DESTINATIONS = 100
-MAX_LABELS = 50
-MAX_LABEL_LENGTH = 100
-MAX_DESCRIPTION_LENGTH = 200
 MAX_ATTEMPTS_KEPT = 20
 
 WITHOUT_LABELS = ("FAILED", "DELETED")
@@ -608,7 +608,7 @@ def remove(destination_id: str, services: Services) -> None:
     services.destinations.remove(destination_id)
 
 
-def pause(destination_id: str, services: Services) -> Destination:
+def disable(destination_id: str, services: Services) -> Destination:
     """Tell it nothing any more, until it is resumed. Raises DestinationNotFound."""
     find(destination_id, services)
     _switch(destination_id, BY_HAND, services)
@@ -683,8 +683,12 @@ def _check(destination: Destination) -> None:
     if not {*destination.statuses} <= {*WEBHOOK_STATUSES}:
         problems["statuses"] = f"are of {', '.join(WEBHOOK_STATUSES)}"
     labels = destination.labels
-    if len(labels) > MAX_LABELS or not all(0 < len(each) <= MAX_LABEL_LENGTH for each in labels):
-        problems["labels"] = f"are up to {MAX_LABELS}, of 1 to {MAX_LABEL_LENGTH} characters each"
+    if len(labels) > MAX_WEBHOOK_LABELS or not all(
+        0 < len(each) <= MAX_WEBHOOK_LABEL_LENGTH for each in labels
+    ):
+        problems["labels"] = (
+            f"are up to {MAX_WEBHOOK_LABELS}, of 1 to {MAX_WEBHOOK_LABEL_LENGTH} characters each"
+        )
     if len(destination.description) > MAX_DESCRIPTION_LENGTH:
         problems["description"] = f"has up to {MAX_DESCRIPTION_LENGTH} characters"
     if problems:

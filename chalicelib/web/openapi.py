@@ -22,6 +22,8 @@ or `FAILED`, then get its renditions, labels and facts; list and search all of t
 Whatever is refused is answered with problem details (RFC 9457), whose `code` is stable.
 """
 
+TAGS = ("Upload", "Images", "Review", "Catalog", "Webhooks", "Service")
+
 SECURITY: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "key": ("apiKey", {"type": "apiKey", "in": "header", "name": "x-api-key"}),
     "iam": (
@@ -101,7 +103,7 @@ def document(routes: Mapping[str, Mapping[str, RouteEntry]], settings: Settings)
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": ".", "description": "Where this document is"}],
-        "tags": [{"name": name} for name in ("Upload", "Images", "Review", "Catalog", "Service")],
+        "tags": [{"name": name} for name in TAGS],
         "security": [{scheme[0]: []}] if scheme else [],
         "paths": dict(paths),
         "components": {

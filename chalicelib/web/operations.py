@@ -6,11 +6,14 @@ a route in ``app.py``.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
 from chalicelib.errors import (
     CrossSiteRequest,
+    DeliveryNotFound,
+    DestinationIsConfigured,
+    DestinationNotFound,
     FileNotFound,
     IdempotencyKeyReused,
     ImageNotFound,
@@ -24,15 +27,25 @@ from chalicelib.errors import (
     RequestError,
     ReviewersOnly,
     SignInRequired,
+    TooManyDestinations,
     UnfetchableUrl,
     Unhealthy,
     UnsupportedMediaType,
     VersionReplaced,
 )
-from chalicelib.model import MAX_URL_LENGTH, ImageStatus, words_of
+from chalicelib.model import (
+    MAX_DESCRIPTION_LENGTH,
+    MAX_URL_LENGTH,
+    MAX_WEBHOOK_LABEL_LENGTH,
+    MAX_WEBHOOK_LABELS,
+    WEBHOOK_STATUSES,
+    ImageStatus,
+    words_of,
+)
 from chalicelib.web.names import file_name
 from chalicelib.web.parameters import (
     Parameter,
+    list_of,
     matching,
     moment,
     number,
@@ -308,6 +321,68 @@ SIZE = Parameter(
     schema={"type": "integer", "minimum": 1, "maximum": 2**53},
     example=51207,
 )
+WEBHOOK_ID = Parameter(
+    name="webhook_id",
+    where="path",
+    required=True,
+    about="Id of the webhook.",
+    schema={"type": "string", "pattern": "^[a-z2-7]{26}$"},
+    example="nbswy3dpeb3w64tmmq5xqlfmkc",
+)
+EVENT_ID = Parameter(
+    name="event_id",
+    where="path",
+    required=True,
+    about="Id of the event: `webhook-id` of its messages.",
+    schema={"type": "string", "pattern": "^[a-z2-7]{26}$"},
+    example="mfrggzdfmztwq2lknnwg23tpoa",
+)
+WEBHOOK_URL = Parameter(
+    name="url",
+    where="body",
+    required=True,
+    about="Where messages go: https, port 443, a public host.",
+    parse=plain_url,
+    schema=URL_TEXT.schema,
+    example="https://shop.example/hook",
+)
+WEBHOOK_STATUS_LIST = Parameter(
+    name="statuses",
+    where="body",
+    about="Only images that get into one of these statuses; none is all.",
+    parse=list_of(one_of(WEBHOOK_STATUSES), len(WEBHOOK_STATUSES)),
+    schema={
+        "type": "array",
+        "items": {"type": "string", "enum": list(WEBHOOK_STATUSES)},
+        "maxItems": len(WEBHOOK_STATUSES),
+    },
+    default=(),
+    example=["COMPLETED", "FAILED"],
+)
+WEBHOOK_LABEL_LIST = Parameter(
+    name="labels",
+    where="body",
+    about="Only images that show one of these, in whatever case; none is all.",
+    parse=list_of(text(1, MAX_WEBHOOK_LABEL_LENGTH), MAX_WEBHOOK_LABELS),
+    schema={
+        "type": "array",
+        "items": {"type": "string", "minLength": 1, "maxLength": MAX_WEBHOOK_LABEL_LENGTH},
+        "maxItems": MAX_WEBHOOK_LABELS,
+    },
+    default=(),
+    example=["Cat"],
+)
+DESCRIPTION = Parameter(
+    name="description",
+    where="body",
+    about="For people.",
+    parse=text(0, MAX_DESCRIPTION_LENGTH),
+    schema={"type": "string", "maxLength": MAX_DESCRIPTION_LENGTH},
+    default="",
+    example="The shop's own pictures",
+)
+DELIVERIES_LIMIT = replace(LIMIT, about="Most deliveries on the page.")
+DELIVERIES_CURSOR = replace(CURSOR, about="`cursor` of the page before, as it is.")
 
 # ── operations ───────────────────────────────────────────────────────────────────────────────────
 
@@ -477,6 +552,107 @@ SHOW_STATS = Operation(
     summary="How many images there are, and how much they take",
     tag="Catalog",
     answers={HTTPStatus.OK: ("Stats",)},
+)
+WEBHOOK_MEMBERS = (WEBHOOK_URL, WEBHOOK_STATUS_LIST, WEBHOOK_LABEL_LIST, DESCRIPTION)
+LIST_WEBHOOKS = Operation(
+    summary="Who is told of images",
+    about="First those of the stage's settings, then those that are registered, oldest first.",
+    tag="Webhooks",
+    answers={HTTPStatus.OK: ("Webhooks",)},
+)
+REGISTER_WEBHOOK = Operation(
+    summary="Have a system told of images from now on",
+    about="The answer has the `secret` that its messages are signed with, and no other answer does "
+    "again. The same URL once more is another webhook, with a secret of its own.",
+    tag="Webhooks",
+    bodies={"application/json": WEBHOOK_MEMBERS},
+    answers={HTTPStatus.CREATED: ("RegisteredWebhook",)},
+    headers={HTTPStatus.CREATED: ("Location",)},
+    errors=(
+        *(InvalidRequest, CrossSiteRequest, TooManyDestinations),
+        *(PayloadTooLarge, UnsupportedMediaType),
+    ),
+)
+SHOW_WEBHOOK = Operation(
+    summary="A webhook, and how it fares",
+    tag="Webhooks",
+    parameters=(WEBHOOK_ID,),
+    answers={HTTPStatus.OK: ("Webhook",)},
+    errors=(DestinationNotFound,),
+)
+CHANGE_WEBHOOK = Operation(
+    summary="Change a webhook",
+    about="What is left out stays as it is.",
+    tag="Webhooks",
+    parameters=(WEBHOOK_ID,),
+    bodies={
+        "application/json": tuple(
+            replace(member, required=False, default=None) for member in WEBHOOK_MEMBERS
+        )
+    },
+    answers={HTTPStatus.OK: ("Webhook",)},
+    errors=(
+        *(InvalidRequest, CrossSiteRequest, DestinationNotFound, DestinationIsConfigured),
+        *(PayloadTooLarge, UnsupportedMediaType),
+    ),
+)
+DELETE_WEBHOOK = Operation(
+    summary="Delete a webhook",
+    about="What still waits for it is not sent.",
+    tag="Webhooks",
+    parameters=(WEBHOOK_ID,),
+    answers={HTTPStatus.NO_CONTENT: ()},
+    errors=(CrossSiteRequest, DestinationNotFound, DestinationIsConfigured),
+)
+ROTATE_WEBHOOK = Operation(
+    summary="Give a webhook another secret",
+    about="For 24 hours messages are signed with the one before, too.",
+    tag="Webhooks",
+    parameters=(WEBHOOK_ID,),
+    answers={HTTPStatus.OK: ("RotatedSecret",)},
+    errors=(CrossSiteRequest, DestinationNotFound, DestinationIsConfigured),
+)
+DISABLE_WEBHOOK = Operation(
+    summary="Send a webhook nothing until it is resumed",
+    about="What happens meanwhile is not sent afterwards; what waits already is given up, and can "
+    "be replayed.",
+    tag="Webhooks",
+    parameters=(WEBHOOK_ID,),
+    answers={HTTPStatus.OK: ("Webhook",)},
+    errors=(CrossSiteRequest, DestinationNotFound),
+)
+RESUME_WEBHOOK = Operation(
+    summary="Go on sending to a webhook",
+    about="Whether it is disabled or paused.",
+    tag="Webhooks",
+    parameters=(WEBHOOK_ID,),
+    answers={HTTPStatus.OK: ("Webhook",)},
+    errors=(CrossSiteRequest, DestinationNotFound),
+)
+TEST_WEBHOOK = Operation(
+    summary="Send a webhook a message that is about no image",
+    about="Once, of the type `webhook.test`, even while nothing else is sent.",
+    tag="Webhooks",
+    parameters=(WEBHOOK_ID,),
+    answers={HTTPStatus.ACCEPTED: ("SentEvent",)},
+    headers={HTTPStatus.ACCEPTED: ("Location",)},
+    errors=(CrossSiteRequest, DestinationNotFound),
+)
+LIST_DELIVERIES = Operation(
+    summary="What a webhook was told within 30 days, newest first",
+    tag="Webhooks",
+    parameters=(WEBHOOK_ID, DELIVERIES_LIMIT, DELIVERIES_CURSOR),
+    answers={HTTPStatus.OK: ("DeliveryPage",)},
+    errors=(InvalidRequest, DestinationNotFound),
+)
+REPLAY_DELIVERY = Operation(
+    summary="Send a webhook the very same message again",
+    about="Whatever became of it, with the same `webhook-id`.",
+    tag="Webhooks",
+    parameters=(WEBHOOK_ID, EVENT_ID),
+    answers={HTTPStatus.ACCEPTED: ("SentEvent",)},
+    headers={HTTPStatus.ACCEPTED: ("Location",)},
+    errors=(CrossSiteRequest, DestinationNotFound, DeliveryNotFound),
 )
 CHECK_HEALTH = Operation(
     summary="Whether the API and its catalog answer",

@@ -152,6 +152,20 @@ def several(parse: Callable[[Any], Any], most: int) -> Callable[[Any], tuple[Any
     return parse_all
 
 
+def list_of(parse: Callable[[Any], Any], most: int) -> Callable[[Any], tuple[Any, ...]]:
+    """Parses an array of JSON with up to so many values; each counts once."""
+
+    def parse_all(values: Any) -> tuple[Any, ...]:
+        if not isinstance(values, list) or len(values) > most:
+            raise ValueError(f"is a list of up to {most}")
+        try:
+            return tuple(dict.fromkeys(map(parse, values)))
+        except ValueError as error:
+            raise ValueError(f"is a list of which each {error}") from error
+
+    return parse_all
+
+
 def whole(least: int, most: int) -> Callable[[Any], int]:
     """Parses a whole number, as text or as JSON has it."""
 

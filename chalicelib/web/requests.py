@@ -197,15 +197,25 @@ class DirectWish:
 
 def direct_wish_of(request: Request, max_bytes: int) -> DirectWish:
     """What JSON ``{"name", "content_type", "size_bytes"}`` asks for. Raises PayloadTooLarge."""
-    if _media_type(request) != "application/json":
-        raise UnsupportedMediaType('Send JSON: {"name": "cat.jpg", "content_type": "image/jpeg"}.')
-    members = read_members(operations.OFFER_UPLOAD.bodies["application/json"], _json_of(request))
+    members = members_of(request, operations.OFFER_UPLOAD)
     if (members["size_bytes"] or 0) > max_bytes:
         raise PayloadTooLarge(
             f"{members['size_bytes']:,} bytes is over the limit of {max_bytes:,} bytes: "
             "upload a smaller file, or raise MAX_BYTES."
         )
     return DirectWish(key_of(members["name"]), members["content_type"], members["name"])
+
+
+def members_of(request: Request, operation: operations.Operation) -> dict[str, Any]:
+    """The members of the JSON object that an operation takes, of those left out the default.
+
+    Raises InvalidRequest that names each that is at fault, UnsupportedMediaType, PayloadTooLarge.
+    """
+    members = operation.bodies["application/json"]
+    if _media_type(request) != "application/json":
+        example = json.dumps({member.name: member.example for member in members})
+        raise UnsupportedMediaType(f"Send JSON: {example}.")
+    return read_members(members, _json_of(request))
 
 
 def idempotency_of(request: Request) -> str:
@@ -300,7 +310,7 @@ def _json_of(request: Request) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InvalidRequest("The body says it is JSON, but cannot be read as JSON.") from error
     if not isinstance(wish, dict):
-        raise InvalidRequest('JSON has to be an object, such as {"name": "cat.jpg"}.')
+        raise InvalidRequest("JSON has to be an object, members between braces.")
     return wish
 
 

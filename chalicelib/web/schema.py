@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
-from chalicelib.model import ImageStatus, OutputFormat
+from chalicelib.model import WEBHOOK_STATUSES, DeliveryState, ImageStatus, OutputFormat
 
 ID = "mdn5xqlfmkcrmdrxmbibq4sbfu"
 TIME = "2026-01-31T09:15:00.000Z"
@@ -294,6 +294,98 @@ class Stats(TypedDict):
     images: StatusCounts
     original_bytes: Bytes
     rendition_bytes: Bytes
+
+
+WebhookId = Annotated[str, Meta(pattern="^[a-z2-7]{26}$", examples=["nbswy3dpeb3w64tmmq5xqlfmkc"])]
+EventId = Annotated[
+    str,
+    Meta(
+        pattern="^[a-z2-7]{26}$",
+        examples=["mfrggzdfmztwq2lknnwg23tpoa"],
+        description="`webhook-id` of the messages that tell of it.",
+    ),
+]
+WebhookStatus = Annotated[str, Meta(extra_json_schema={"enum": list(WEBHOOK_STATUSES)})]
+WebhookSecret = Annotated[
+    str,
+    Meta(
+        examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwN5o3oXv1GYs="],
+        description="Shown this once.",
+    ),
+]
+
+
+class Webhook(TypedDict):
+    """A system that is told of images: of all or, by status and label, of some."""
+
+    webhook_id: WebhookId
+    url: Annotated[str, Meta(examples=["https://shop.example/hook"])]
+    statuses: list[WebhookStatus]
+    labels: Annotated[list[str], Meta(examples=[["Cat"]])]
+    description: str
+    created_at: Timestamp | None
+    is_configured: Annotated[
+        bool, Meta(description="Whether it comes from the stage's settings, and is changed there.")
+    ]
+    state: Annotated[
+        Literal["ACTIVE", "PAUSED", "DISABLED"],
+        Meta(description="PAUSED ends by itself, DISABLED when it is resumed."),
+    ]
+    paused_until: Timestamp | None
+    disabled_for: Annotated[
+        Literal["gone", "by_hand"] | None, Meta(description="`gone`: it has answered with 410.")
+    ]
+    failures: Annotated[int, Meta(ge=0, examples=[0], description="In a row.")]
+
+
+class Webhooks(TypedDict):
+    webhooks: list[Webhook]
+
+
+class RegisteredWebhook(Webhook):
+    """A webhook, and what its messages are signed with."""
+
+    secret: WebhookSecret
+
+
+class RotatedSecret(TypedDict):
+    webhook_id: WebhookId
+    secret: WebhookSecret
+    previous_secret_until: Annotated[
+        Timestamp, Meta(description="So long messages are signed with the one before, too.")
+    ]
+
+
+class SentEvent(TypedDict):
+    event_id: EventId
+
+
+class Attempt(TypedDict):
+    """One try: the HTTP status that came back, or why none did."""
+
+    at: Timestamp
+    status: Annotated[int | None, Meta(examples=[200])]
+    error: str | None
+    duration_ms: Annotated[int, Meta(ge=0, examples=[120])]
+
+
+class Delivery(TypedDict):
+    """What a webhook was told of one event, with the last attempts, oldest first."""
+
+    event_id: EventId
+    event_type: Annotated[str, Meta(examples=["image.completed"])]
+    event_time: Timestamp
+    image_id: ImageId | None
+    state: DeliveryState
+    attempts: list[Attempt]
+    next_try_at: Timestamp | None
+
+
+class DeliveryPage(TypedDict):
+    deliveries: list[Delivery]
+    cursor: Annotated[
+        str | None, Meta(description="Where the next page begins; null on the last one.")
+    ]
 
 
 class Health(TypedDict):

@@ -1,7 +1,8 @@
-"""Images as the API shows them: JSON, with links that work."""
+"""Images and webhooks as the API shows them: JSON, with links that work."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -10,7 +11,11 @@ from chalice.app import Request, Response
 
 from chalicelib.announcements import image_details, rendition_details
 from chalicelib.errors import ImageQuarantined, RenditionNotFound
+from chalicelib.messages import timestamp
 from chalicelib.model import (
+    Delivery,
+    DeliveryPage,
+    Destination,
     DirectUpload,
     Image,
     ImageStatus,
@@ -174,6 +179,70 @@ def rendition_redirect(image: Image, name: str, link: LinkMaker) -> Response:
 def links_of(image_id: str, base: str) -> "schema.Links":
     path = f"{base}/images/{quote(image_id)}"
     return {"self": path, "status": f"{path}/status"}
+
+
+def webhook_view(destination: Destination, now: datetime) -> "schema.Webhook":
+    """A webhook and how it fares, without what it is signed with."""
+    circuit = destination.circuit
+    is_paused = (circuit.paused_until or "") > timestamp(now) and not destination.is_disabled
+    reason: Any = circuit.disabled_for or None
+    return {
+        "webhook_id": destination.destination_id,
+        "url": destination.url,
+        "statuses": list(destination.statuses),
+        "labels": list(destination.labels),
+        "description": destination.description,
+        "created_at": destination.created_at or None,
+        "is_configured": destination.is_configured,
+        "state": "DISABLED" if reason else "PAUSED" if is_paused else "ACTIVE",
+        "paused_until": circuit.paused_until if is_paused else None,
+        "disabled_for": reason,
+        "failures": circuit.failures,
+    }
+
+
+def registered(destination: Destination, now: datetime, base: str) -> Response:
+    """201 with the secret, the only time that a webhook is shown with it."""
+    return Response(
+        status_code=HTTPStatus.CREATED,
+        headers={"Location": f"{base}/webhooks/{destination.destination_id}"},
+        body={**webhook_view(destination, now), "secret": destination.secrets[0].value},
+    )
+
+
+def rotated_view(destination: Destination) -> "schema.RotatedSecret":
+    new, previous, *_ = destination.secrets
+    return {
+        "webhook_id": destination.destination_id,
+        "secret": new.value,
+        "previous_secret_until": previous.until or "",
+    }
+
+
+def sent(webhook_id: str, event_id: str, base: str) -> Response:
+    """202: ``Location`` is where one sees what becomes of it."""
+    return Response(
+        status_code=HTTPStatus.ACCEPTED,
+        headers={"Location": f"{base}/webhooks/{webhook_id}/deliveries"},
+        body={"event_id": event_id},
+    )
+
+
+def deliveries_view(page: DeliveryPage) -> "schema.DeliveryPage":
+    return {"deliveries": [_delivery_view(each) for each in page.deliveries], "cursor": page.cursor}
+
+
+def _delivery_view(delivery: Delivery) -> "schema.Delivery":
+    attempts: Any = [asdict(attempt) for attempt in delivery.attempts]
+    return {
+        "event_id": delivery.event_id,
+        "event_type": delivery.event_type,
+        "event_time": delivery.event_time,
+        "image_id": delivery.image_id or None,
+        "state": delivery.state,
+        "attempts": attempts,
+        "next_try_at": delivery.next_try_at,
+    }
 
 
 def knows(request: Request, etag: str) -> bool:

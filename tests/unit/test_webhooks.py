@@ -1001,7 +1001,7 @@ def test_test_message_is_sent_whatever_the_circuit_says(
     if state == "paused":
         break_circuit(services, receiver, destination)
     if state == "disabled":
-        webhooks.pause(destination.destination_id, services)
+        webhooks.disable(destination.destination_id, services)
 
     event_id = webhooks.send_test(destination.destination_id, services)
     run(services, *sent(services))
@@ -1319,13 +1319,13 @@ def test_destinations_are_few(services: FakeServices, receiver: Receiver) -> Non
     webhooks.register(receiver.url, (), (), "", services)
 
 
-def test_destination_is_paused_and_resumed_by_hand(
+def test_destination_is_disabled_and_resumed_by_hand(
     services: FakeServices, receiver: Receiver, destination: Destination
 ) -> None:
     """Resuming forgets every failure, too."""
     break_circuit(services, receiver, destination)
-    paused = webhooks.pause(destination.destination_id, services)
-    assert (paused.is_disabled, paused.circuit.disabled_for) == (True, "by_hand")
+    disabled = webhooks.disable(destination.destination_id, services)
+    assert (disabled.is_disabled, disabled.circuit.disabled_for) == (True, "by_hand")
     run(services, message(json.dumps(event())))
     assert services.webhook_queue.sent == []
 
@@ -1356,7 +1356,7 @@ def test_configured_destination_is_told_and_not_changed(
     ):
         with pytest.raises(DestinationIsConfigured):
             refused()
-    assert webhooks.pause("c", services).is_disabled
+    assert webhooks.disable("c", services).is_disabled
     assert not webhooks.resume("c", services).is_disabled
     page = webhooks.deliveries("c", 10, None, services)
     assert [(each.event_id, each.payload) for each in page.deliveries] == [
@@ -1371,7 +1371,7 @@ def test_destination_that_there_is_not_is_not_found(services: FakeServices) -> N
         lambda: webhooks.change("x", services, description=""),
         lambda: webhooks.rotate("x", services),
         lambda: webhooks.remove("x", services),
-        lambda: webhooks.pause("x", services),
+        lambda: webhooks.disable("x", services),
         lambda: webhooks.resume("x", services),
         lambda: webhooks.send_test("x", services),
         lambda: webhooks.replay("x", digest("event"), services),
