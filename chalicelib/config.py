@@ -10,6 +10,7 @@ from chalicelib.errors import SettingsError
 from chalicelib.model import (
     ANY_LABEL,
     PIPELINE_VERSION,
+    QUARANTINE_PREFIX,
     WEBHOOK_STATUSES,
     Destination,
     Feature,
@@ -107,6 +108,8 @@ def _rendition_option(word: str) -> tuple[str, Any]:
         return "format", OutputFormat(word)
     if re.fullmatch(r"q([1-9]\d?|100)", word):
         return "quality", int(word[1:])
+    if word == f"prefix={QUARANTINE_PREFIX}":
+        raise ValueError(f"{word!r} is the folder of what is withheld: choose another one")
     if prefix := re.fullmatch(r"prefix=([a-z0-9-]+)", word):
         return "prefix", prefix[1]
     raise ValueError(f"{word!r} is no mode, format, quality (q80) or prefix=folder")

@@ -104,6 +104,9 @@ class FeatureSpec:
     attributes: tuple[str, ...] = ()
 
 
+QUARANTINE_PREFIX = "quarantine"
+"""The folder of the renditions bucket that nobody is given anything from but reviewers."""
+
 ANY_LABEL = "any"
 """Stands for every moderation label that no other rule of a quarantine is for."""
 
@@ -641,8 +644,8 @@ def words_of(text: str) -> tuple[str, ...]:
     Without case and accents, and compatible forms are one (Unicode NFKD): ``Café`` is ``cafe``,
     ``ﬁn`` is ``fin``. Of a longer one, 64 characters at a time are a word.
     """
-    folded = unicodedata.normalize("NFKD", text.casefold())
-    plain = "".join(char for char in folded if not unicodedata.combining(char))
+    folded = unicodedata.normalize("NFKD", text)
+    plain = "".join(char for char in folded if not unicodedata.combining(char)).casefold()
     return tuple(dict.fromkeys(re.findall(r"[^\W_]{1,64}", plain)))
 
 

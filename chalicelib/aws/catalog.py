@@ -568,7 +568,10 @@ class Catalog:
             for image_id, distance in distances.items()
             if distance <= max_distance
         )[:limit]
-        images = self.get_many([image_id for _, image_id in near])
+        # As they are now: who looks for its like once it is recorded must not miss who was faster.
+        keys = [record_key(image_id) for _, image_id in near]
+        found = map(image_of, self._batch(keys, consistent=True))
+        images = {image.image_id: image for image in found}
         return [
             (images[image_id], distance)
             for distance, image_id in near

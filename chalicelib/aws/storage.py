@@ -16,6 +16,7 @@ from chalicelib.aws import batches
 from chalicelib.errors import InvalidRequest, KeyInUse, KeyTaken, OriginalGone, TooLarge
 from chalicelib.messages import timestamp
 from chalicelib.model import (
+    QUARANTINE_PREFIX,
     DirectUpload,
     Image,
     ImageStatus,
@@ -28,9 +29,6 @@ from chalicelib.model import (
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import GetObjectRequestTypeDef, HeadObjectOutputTypeDef
-
-QUARANTINE_PREFIX = "quarantine"
-"""The folder of what is withheld, instead of the rendition's own."""
 
 MAX_SOURCE_KEY_BYTES = 1536
 """S3 takes 2 KB of user metadata in all; a longer quoted key is left out, the image id never."""

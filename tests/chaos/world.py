@@ -670,7 +670,7 @@ class World:
     def _check_doubles(self) -> None:
         """An announcement comes again only where there was reason to."""
         announced = Counter(
-            (each["key"], each["version_id"], each["status"], (each["error"] or {}).get("code"))
+            (each["key"], each["version_id"], each["event_type"], (each["error"] or {}).get("code"))
             for each in self.inbox_messages
         )
         doubled = announced.total() - len(announced)

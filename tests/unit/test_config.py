@@ -245,6 +245,7 @@ def test_renditions_are_separated_by_commas() -> None:
         ("small 640x480 q101", "'q101' is no mode"),
         ("small 640x480 gif", "'gif' is no mode"),
         ("small 640x480 prefix=up/../loads", "'prefix=up/../loads' is no mode"),
+        ("small 640x480 prefix=quarantine", "is the folder of what is withheld"),
     ],
 )
 def test_rendition_that_cannot_be_read_says_where(text: str, trouble: str) -> None:
