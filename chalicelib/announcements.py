@@ -112,11 +112,11 @@ def _announcement(kind: Kind, image: Image) -> Announcement:
 
 
 def _time_of(image: Image) -> str:
-    """When it came to its status; the same each time where the record still tells."""
-    if image.status is ImageStatus.DELETED:
-        return image.original.uploaded_at  # that of the removal
-    is_told = image.processed_at is not None and not image.is_given_up
-    return image.processed_at if is_told and image.processed_at else image.updated_at
+    """When it came to its status; the same each time, whenever the record was written since."""
+    if image.processed_at is not None:
+        return image.processed_at
+    is_removed = image.status is ImageStatus.DELETED
+    return image.original.uploaded_at if is_removed else image.updated_at
 
 
 def _attributes(kind: Kind, image: Image) -> dict[str, str | list[str]]:

@@ -219,7 +219,7 @@ def recheck(key: str, services: Services) -> Image | None:
         if image is None:
             return _queued(held, None, services) if held and not _is_folder(held) else None
         if held is None and image.status is not ImageStatus.DELETED:
-            return _deleted(replace(image.original, sequencer=""), image, services)
+            return _deleted(_gone(image.original, services), image, services)
         if held is not None and not _is_current(held, image):
             return _queued(held, image, services)
         tries = services.patience.max_receives
@@ -296,6 +296,11 @@ def _taken_over(original: Original, image: Image | None, services: Services) -> 
     if image is not None and _is_current(original, image):
         return replace(image, original=replace(image.original, sequencer=original.sequencer))
     return _queued(original, image, services)
+
+
+def _gone(original: Original, services: Services) -> Original:
+    """What stands for a removal that no event has told of yet."""
+    return replace(original, sequencer="", uploaded_at=timestamp(services.clock()))
 
 
 def _deleted(original: Original, image: Image | None, services: Services) -> Image:
@@ -706,6 +711,7 @@ def _given_up(image: Image, tries: int, reason: str, services: Services) -> Imag
     return replace(
         image,
         status=ImageStatus.FAILED,
+        processed_at=timestamp(services.clock()),
         lease_until=timestamp(services.clock() + TIME_TO_SETTLE),
         lost=0,
         failure=Failure(RETRIES_EXHAUSTED, sentence),
@@ -781,7 +787,7 @@ def delete(image_id: str, services: Services) -> Image:
     Raises ImageNotFound.
     """
     found = find(image_id, services)
-    original = replace(found.original, sequencer="")
+    original = _gone(found.original, services)
     services.uploads.delete(original.key)
 
     def record(image: Image | None) -> Image | None:
