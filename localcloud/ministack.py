@@ -13,6 +13,8 @@
   any password.
 - A change set of CloudFormation's does not ask which resources the conditions leave out, so that it
   misses those that come or go with a parameter.
+- A function's error has the type of its exception (AWS Lambda developer guide, "Python"), by which
+  Step Functions tells what to try again; MiniStack says ``Runtime.HandlerError`` of every one.
 - API Gateway puts an API into a usage plan, and out of one, as if the plan had but one.
 - Loopback is plain HTTP, which the policies of AWS's buckets and queues refuse: here it counts as
   TLS.
@@ -23,6 +25,7 @@ action, on what, and whether it was allowed.
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
@@ -30,7 +33,7 @@ from typing import Any
 
 from ministack.app import main
 from ministack.core import iam_actions, iam_evaluator
-from ministack.services import apigateway_v1, cognito
+from ministack.services import apigateway_v1, cognito, lambda_svc
 from ministack.services.cloudformation import changesets
 
 Answer = tuple[int, Mapping[str, str], bytes]
@@ -43,6 +46,7 @@ sign_up = cognito._sign_up  # noqa: SLF001
 respond = cognito._respond_to_auth_challenge  # noqa: SLF001
 evaluate = iam_evaluator.evaluate
 enforce = iam_evaluator.enforce
+execute = lambda_svc._execute_function_warm  # noqa: SLF001
 condition_key = iam_evaluator._resolve_condition_key  # noqa: SLF001
 
 asked: ContextVar[Mapping[str, str | None]] = ContextVar("asked", default={})  # noqa: B039
@@ -157,6 +161,19 @@ def resolve_and_decide(template: dict[str, Any], values: Any, *stack: str) -> di
     return {**resolved, "Resources": decided}
 
 
+# ── Lambda ───────────────────────────────────────────────────────────────────────────────────────
+
+RAISED = re.compile(r"^Traceback .*:\n(?: .*\n)+(?:\w+\.)*(\w+)", re.MULTILINE)
+"""What a traceback ends with; of several the last tells what the handler raised."""
+
+
+def execute_and_name_errors(*invocation: Any) -> dict[str, Any]:
+    result: dict[str, Any] = execute(*invocation)
+    if result.get("error") and (raised := RAISED.findall(result.get("log", ""))):
+        result["body"]["errorType"] = raised[-1]
+    return result
+
+
 # ── Cognito ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -208,6 +225,7 @@ if __name__ == "__main__":
     iam_actions.extract_resource_arn = iam_resource
     apigateway_v1.handle_request = handle_api_request
     changesets._resolve_props_for_diff = resolve_and_decide  # noqa: SLF001
+    lambda_svc._execute_function_warm = execute_and_name_errors  # noqa: SLF001
     cognito._sign_up = sign_up_unless_invited  # noqa: SLF001
     cognito._respond_to_auth_challenge = respond_with_good_password  # noqa: SLF001
     iam_evaluator._resolve_condition_key = resolve_condition_key  # noqa: SLF001
