@@ -5,19 +5,16 @@ A channel renders an announcement its way and decides nothing. Another channel i
 """
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from chalicelib.messages import printable
 from chalicelib.model import (
     BoundingBox,
-    Duplicate,
     Image,
     ImageStatus,
-    Label,
-    ModerationLabel,
     digest,
 )
 from chalicelib.plain import to_plain
@@ -74,11 +71,6 @@ class Announcement:
     details: dict[str, Any]
     attributes: dict[str, str | list[str]]
 
-    @property
-    def event_type(self) -> str:
-        """As in ``image.completed``."""
-        return f"image.{self.kind.lower()}"
-
 
 def announcements_of(image: Image) -> tuple[Announcement, ...]:
     """What there is to tell of an image in a final status."""
@@ -89,26 +81,26 @@ def announcements_of(image: Image) -> tuple[Announcement, ...]:
 
 
 def _announcement(kind: Kind, image: Image) -> Announcement:
-    name = printable(image.original.key).rpartition("/")[2]
-    headline = f"Image {kind.lower()}: {name}"
     version, attempt = image.original.version_id, str(image.attempt)
-    announcement = Announcement(
+    event_id = digest(f"{image.image_id}\n{version}\n{attempt}\n{kind}")
+    event_time = _time_of(image)
+    event = {
+        "event_id": event_id,
+        "event_type": f"image.{kind.lower()}",
+        "event_version": EVENT_VERSION,
+        "event_time": event_time,
+    }
+    details = event | image_details(image)
+    return Announcement(
         kind=kind,
-        event_id=digest(f"{image.image_id}\n{version}\n{attempt}\n{kind}"),
-        event_time=_time_of(image),
-        subject=_ascii_line(headline, MAX_SUBJECT),
-        text="\n".join((headline, "", *_lines(image), "")),
-        sms=_ascii_line(headline + _gist(kind, image), MAX_SMS),
-        details={},
+        event_id=event_id,
+        event_time=event_time,
+        subject=subject_of(details),
+        text=text_of(details),
+        sms=_ascii_line(headline_of(details) + _gist(kind, details), MAX_SMS),
+        details=_fitting(details),
         attributes=_attributes(kind, image),
     )
-    event = {
-        "event_id": announcement.event_id,
-        "event_type": announcement.event_type,
-        "event_version": EVENT_VERSION,
-        "event_time": announcement.event_time,
-    }
-    return replace(announcement, details=_fitting(event | image_details(image)))
 
 
 def _time_of(image: Image) -> str:
@@ -138,37 +130,63 @@ def _attributes(kind: Kind, image: Image) -> dict[str, str | list[str]]:
     return attributes
 
 
-def _gist(kind: Kind, image: Image) -> str:
+def _gist(kind: Kind, details: Mapping[str, Any]) -> str:
     """What a short message says behind its headline."""
-    if image.failure is not None:
-        return f" ({image.failure.code})"
+    if details["error"]:
+        return f" ({details['error']['code']})"
     if kind is Kind.QUARANTINED:
-        return f" ({', '.join(image.withheld_for)})"
-    return f" ({_likeness(image.duplicates[0])})" if kind is Kind.DUPLICATE else ""
+        return f" ({', '.join(details['withheld_for'])})"
+    return f" ({_likeness(details['duplicates'][0])})" if kind is Kind.DUPLICATE else ""
 
 
-def _lines(image: Image) -> Iterable[str]:
-    """The body of a mail."""
-    yield f"Key:      {printable(image.original.key)}"
-    yield f"Image id: {image.image_id}"
-    if image.failure is not None:
-        yield f"Reason:   {image.failure.message} ({image.failure.code})"
-    if image.status is ImageStatus.QUARANTINED:
-        seen = [label for label in image.recognition.moderation if label.name in image.withheld_for]
-        yield f"Withheld: for {_named(seen)}, until a reviewer releases or deletes it"
-    if image.duplicates:
-        yield f"The same: {', '.join(map(_likeness, image.duplicates))}"
-    if image.status.is_processed and image.description is not None:
-        size = f"{image.description.width}×{image.description.height}"
-        yield f"Picture:  {image.description.format} {size}, {image.description.size_bytes:,} bytes"
-        yield f"Labels:   {_named(image.recognition.labels) or 'none'}"
-    if image.status is ImageStatus.COMPLETED:
+def headline_of(details: Mapping[str, Any]) -> str:
+    """What has become of which image, in a line."""
+    kind = details["event_type"].rpartition(".")[2]
+    return f"Image {kind}: {name_of(details)}"
+
+
+def name_of(details: Mapping[str, Any]) -> str:
+    """The name of the file without its folders."""
+    return printable(details["key"]).rpartition("/")[2]
+
+
+def subject_of(details: Mapping[str, Any]) -> str:
+    """The subject of a mail."""
+    return _ascii_line(headline_of(details), MAX_SUBJECT)
+
+
+def text_of(details: Mapping[str, Any]) -> str:
+    """The body of a mail that is plain text."""
+    return "\n".join((headline_of(details), "", *_lines(details), ""))
+
+
+def _lines(details: Mapping[str, Any]) -> Iterable[str]:
+    for name, fact in facts_of(details):
+        yield f"{name + ':':<10}{fact}"
+    if details["status"] == ImageStatus.COMPLETED:
         yield "Renditions:"
-        for rendition in image.renditions:
-            size = f"{rendition.width}×{rendition.height}"
-            yield (
-                f"  {rendition.name:<12} {size} {rendition.format}, {rendition.size_bytes:,} bytes"
-            )
+        for each in details["renditions"]:
+            size = f"{each['width']}×{each['height']}"
+            yield f"  {each['name']:<12} {size} {each['format']}, {each['size_bytes']:,} bytes"
+
+
+def facts_of(details: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """What people want to know of an image, each with what it is."""
+    yield "Key", printable(details["key"])
+    yield "Image id", details["image_id"]
+    if error := details["error"]:
+        yield "Reason", f"{error['message']} ({error['code']})"
+    if details["status"] == ImageStatus.QUARANTINED:
+        labels = details["moderation_labels"]
+        seen = [label for label in labels if label["name"] in details["withheld_for"]]
+        yield "Withheld", f"for {_named(seen)}, until a reviewer releases or deletes it"
+    if details["duplicates"]:
+        yield "The same", ", ".join(map(_likeness, details["duplicates"]))
+    is_processed = ImageStatus(details["status"]).is_processed
+    if is_processed and details["format"] is not None:
+        size = f"{details['width']}×{details['height']}"
+        yield "Picture", f"{details['format']} {size}, {details['size_bytes']:,} bytes"
+        yield "Labels", _named(details["labels"]) or "none"
 
 
 def image_details(image: Image) -> dict[str, Any]:
@@ -219,14 +237,16 @@ def rendition_details(image: Image) -> list[dict[str, Any]]:
     return [{"window": to_plain(WHOLE)} | to_plain(each) for each in image.renditions]
 
 
-def _named(labels: Sequence[Label | ModerationLabel]) -> str:
+def _named(labels: Sequence[Mapping[str, Any]]) -> str:
     """The surest labels in a line."""
-    return ", ".join(f"{each.name} {each.confidence:.0f} %" for each in labels[:LABELS_IN_TEXT])
+    surest = labels[:LABELS_IN_TEXT]
+    return ", ".join(f"{each['name']} {each['confidence']:.0f} %" for each in surest)
 
 
-def _likeness(duplicate: Duplicate) -> str:
-    likeness = "the same file" if duplicate.is_exact else f"{duplicate.distance} bits apart"
-    return f"{duplicate.image_id} ({likeness})"
+def _likeness(duplicate: Mapping[str, Any]) -> str:
+    is_exact, distance = duplicate["is_exact"], duplicate["distance"]
+    likeness = "the same file" if is_exact else f"{distance} bits apart"
+    return f"{duplicate['image_id']} ({likeness})"
 
 
 def _fitting(details: dict[str, Any]) -> dict[str, Any]:
