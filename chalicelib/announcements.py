@@ -226,6 +226,8 @@ def image_details(image: Image) -> dict[str, Any]:
         "fingerprint": to_plain(image.fingerprint),
         "renditions": [] if image.is_withheld else rendition_details(image),
     }
+    if image.fingerprint is not None and not image.fingerprint.sha256:
+        del details["fingerprint"]["sha256"]  # of a record that is older than this member
     if description is not None:
         details |= to_plain(description)
         details.setdefault("notes", [])
