@@ -13,7 +13,7 @@ STAGE ?= dev
 PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
-.PHONY: help demo run deploy test chaos check lint fix clean screenshots bench-imaging
+.PHONY: help demo run deploy test chaos check lint fix clean screenshots schemas bench-imaging
 
 help: ## what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ fix: .venv/dev ## what the formatter and the linter can mend by themselves
 
 screenshots: .venv/dev ## the pictures of the README: docs/images
 	@$(PY) -m tests.browser.screenshots
+
+schemas: .venv/dev ## the JSON Schema of events: docs/events
+	@$(PY) -m tests.schemas
 
 bench-imaging: .venv/dev ## the imaging step beside its peers
 	$(PY) -m benchmarks.imaging

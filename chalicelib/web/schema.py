@@ -1,6 +1,7 @@
-"""What the API answers with, as types: views are checked against them, OpenAPI shows them.
+"""What the API answers with and events tell, as types: views are checked against them.
 
-Only that document needs this module when the app runs: what reads the types imports slowly.
+OpenAPI and docs/events show them. Only the former needs this module when the app runs: what reads
+the types imports slowly.
 """
 
 from typing import Annotated, Literal, NotRequired, TypedDict
@@ -32,7 +33,10 @@ Path = Annotated[str, Meta(examples=[f"/api/images/{ID}"], description="Relative
 Url = Annotated[
     str, Meta(examples=["https://renditions.example/…"], description="Signed; expires.")
 ]
-Status = Annotated[ImageStatus, Meta(description="Final: COMPLETED, QUARANTINED and FAILED.")]
+Omitted = Annotated[int, Meta(ge=1, description="How many more there are than fit into a message.")]
+Status = Annotated[
+    ImageStatus, Meta(description="Final: COMPLETED, QUARANTINED, FAILED and DELETED.")
+]
 
 
 class Links(TypedDict):
@@ -153,7 +157,9 @@ class Fingerprint(TypedDict):
     colors: NotRequired[list[Color]]
 
 
-class Rendition(TypedDict):
+class StoredRendition(TypedDict):
+    """A rendition in the stage's bucket for them."""
+
     name: Annotated[str, Meta(examples=["thumbnail"])]
     key: str
     format: OutputFormat
@@ -163,11 +169,14 @@ class Rendition(TypedDict):
     window: Annotated[
         BoundingBox, Meta(description="The part of the upright original that it shows.")
     ]
+
+
+class Rendition(StoredRendition):
     url: Url
 
 
-class Image(TypedDict):
-    """All that is known of an image. Sizes are those of the upright picture."""
+class Known(TypedDict):
+    """What is known of an image, wherever it is told."""
 
     image_id: ImageId
     key: Key
@@ -204,8 +213,45 @@ class Image(TypedDict):
     released: Annotated[bool, Meta(description="Whether a reviewer has released it.")]
     duplicates: list[Duplicate]
     fingerprint: Fingerprint | None
+
+
+class Image(Known):
+    """All that is known of an image. Sizes are those of the upright picture."""
+
     renditions: Annotated[list[Rendition], Meta(description="None while they are withheld.")]
     links: Links
+
+
+class Event(Known):
+    """What became of an image: `detail` in EventBridge, the message of SNS, `data` of webhooks."""
+
+    event_id: Annotated[
+        str,
+        Meta(
+            pattern="^[a-z2-7]{26}$",
+            description="The same however often, and on whichever channel, it is told.",
+        ),
+    ]
+    event_type: Annotated[
+        Literal[
+            "image.completed",
+            "image.quarantined",
+            "image.failed",
+            "image.deleted",
+            "image.duplicate",
+        ],
+        Meta(description="`image.duplicate` comes beside one of the others."),
+    ]
+    event_version: Annotated[
+        Literal["1"], Meta(description="Of this schema; members may be added to it.")
+    ]
+    event_time: Annotated[Timestamp, Meta(description="When it happened.")]
+    renditions: Annotated[list[StoredRendition], Meta(description="None while they are withheld.")]
+    labels_omitted: NotRequired[Omitted]
+    moderation_labels_omitted: NotRequired[Omitted]
+    faces_omitted: NotRequired[Omitted]
+    text_omitted: NotRequired[Omitted]
+    celebrities_omitted: NotRequired[Omitted]
 
 
 class Version(TypedDict):

@@ -67,6 +67,7 @@ def test_empty_members_with_a_default_are_left_out() -> None:
         "revision": 1,
         "attempt": 0,
         "lost": 0,
+        "released": False,
         "announced": False,
     }
     assert type(plain["status"]) is str
