@@ -233,7 +233,9 @@ def functions_have_alarms(stack: Stack) -> Iterator[str]:
             ("Duration", "Maximum", None),
         ):
             found = alarms(stack, metric, name)
-            if [alarm["Statistic"] for alarm in found] != [statistic]:
+            if (function, metric) == ("deliver_webhooks", "Errors"):
+                yield from found  # it fails whenever somebody else's system does
+            elif [alarm["Statistic"] for alarm in found] != [statistic]:
                 yield f"{function} has no alarm of its {metric}"
             elif threshold is not None and found[0]["Threshold"] != threshold:
                 yield f"{function} has a late alarm of its {metric}"
