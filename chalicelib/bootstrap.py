@@ -18,6 +18,7 @@ from botocore.config import Config
 from chalicelib.aws.announce import EventBus, Topic
 from chalicelib.aws.catalog import Catalog
 from chalicelib.aws.destinations import Deliveries, Destinations
+from chalicelib.aws.mail import Mailer
 from chalicelib.aws.queue import Queue, WorkQueue
 from chalicelib.aws.recognition import Recognizer
 from chalicelib.aws.storage import Renditions, Uploads
@@ -61,6 +62,10 @@ class Services:
         return Queue(self._client("sqs"), self.settings.webhook_queue_url)
 
     @cached_property
+    def mailer(self) -> Mailer:
+        return Mailer(self._client("sesv2"))
+
+    @cached_property
     def destinations(self) -> Destinations:
         return Destinations(self._client("dynamodb"), self.settings.table_name)
 
@@ -76,6 +81,7 @@ class Services:
                 for each in self.settings.webhooks
             ),
             allowed_networks=self.settings.webhook_allowed_networks,
+            mail_from=self.settings.mail_from,
         )
 
     @cached_property
@@ -144,7 +150,9 @@ class Services:
                         s3={"addressing_style": "virtual"},
                         retries={
                             "mode": "adaptive" if service == "rekognition" else "standard",
-                            "total_max_attempts": MAX_ATTEMPTS,
+                            # A mail is tried over a day anyway, and sent twice by the SDK
+                            # where an answer is lost.
+                            "total_max_attempts": 1 if service == "sesv2" else MAX_ATTEMPTS,
                         },
                         # Else links are signed the old way in older regions, which S3 refuses.
                         signature_version="s3v4" if service == "s3" else None,

@@ -9,6 +9,7 @@ from typing import Any
 from chalicelib.errors import SettingsError
 from chalicelib.model import (
     ANY_LABEL,
+    MAILTO,
     PIPELINE_VERSION,
     QUARANTINE_PREFIX,
     WEBHOOK_STATUSES,
@@ -22,6 +23,7 @@ from chalicelib.model import (
     ResizeMode,
     Secret,
     digest,
+    is_mail_address,
     is_secret,
 )
 
@@ -215,9 +217,11 @@ def _parse_webhook(text: str) -> Destination:
     url, *rest = words.split()
     statuses = tuple(rest[0].upper().split("+")) if rest else ()
     is_legible = len(rest) <= 1 and {*statuses} <= {*WEBHOOK_STATUSES} and all(labels)
-    if not (is_legible and re.match(r"https?://", url)):
+    is_address = url.startswith(MAILTO) and is_mail_address(url.removeprefix(MAILTO))
+    if not (is_legible and (is_address or re.match(r"https?://", url))):
         raise ValueError(
-            "has destinations as 'https://example.com/hook COMPLETED+FAILED label=Cat', with "
+            "has destinations as 'https://example.com/hook COMPLETED+FAILED label=Cat' or "
+            "'mailto:ada@example.com', with "
             f"commas in between and statuses of {', '.join(WEBHOOK_STATUSES)}, not {text.strip()!r}"
         )
     return Destination(
@@ -235,6 +239,14 @@ def parse_secrets(text: str) -> tuple[Secret, ...]:
     if not all(map(is_secret, secrets)):
         raise ValueError("is whsec_ and 24 to 64 bytes in base64")
     return tuple(map(Secret, secrets))
+
+
+def parse_sender(text: str) -> str:
+    """``images@example.com`` or ``Images <images@example.com>``; empty is nobody."""
+    named = re.fullmatch(r"""[^<>@,;"\\\x00-\x1f\x7f]+ <([^<>]+)>""", text)
+    if text and not is_mail_address(named[1] if named else text):
+        raise ValueError(f"is as 'Images <images@example.com>', not {text!r}")
+    return text
 
 
 def parse_switch(text: str) -> bool:
@@ -443,6 +455,12 @@ class Settings:
         "port, too.",
         "",
     )
+    mail_from: str = _setting(
+        parse_sender,
+        "Who sends [mails](webhooks.md#mails) about images, as `Images <images@example.com>`: an "
+        "address that SES has verified, or of such a domain. Empty: no mails.",
+        "",
+    )
     webhook_concurrency: int = _setting(
         count_within(2, 1000),
         "Most invocations of `deliver_webhooks` at once, from 2 to 1000.",
@@ -517,7 +535,10 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
             "API_AUTH is cognito, but USER_POOL_ARN or USER_POOL_CLIENT_ID is not set: "
             "`python -m infrastructure deploy` makes the pool and sets them"
         )
-    if values.get("webhooks") and "webhook_secret" in values and not values["webhook_secret"]:
+    told = values.get("webhooks", ())
+    if any(each.is_mailed for each in told) and values.get("mail_from") == "":
+        yield "WEBHOOKS names addresses, but MAIL_FROM is not set: nobody would send the mails"
+    if not all(each.is_mailed for each in told) and values.get("webhook_secret") == ():
         yield (
             "WEBHOOKS names destinations, but WEBHOOK_SECRET is not set: they could not tell who "
             "calls them"

@@ -50,6 +50,7 @@
     │   ├── BadCertificate          bad_certificate
     │   ├── BrokenOff               broken_off
     │   └── AnswerTooLong           answer_too_long
+    ├── NotMailed               a mail could not be handed over
     ├── NotDelivered            a webhook was not taken; its message comes back
     ├── MalformedMessage        a queue brought something that this pipeline did not write
     ├── SettingsError           the environment is incomplete or contradictory
@@ -329,6 +330,10 @@ class BrokenOff(Unreachable):
 
 class AnswerTooLong(Unreachable):
     code = "answer_too_long"
+
+
+class NotMailed(PipelineError):
+    code = "not_mailed"
 
 
 class NotDelivered(PipelineError):

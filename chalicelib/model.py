@@ -540,9 +540,13 @@ class Circuit:
     revision: int = 0
 
 
+MAILTO = "mailto:"
+"""How the URL of a destination begins that is told by mail, before the address."""
+
+
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A system that is told of images by webhooks.
+    """A system that is told of images by webhooks, or somebody who is by mail.
 
     ``secrets``: newest first. ``statuses``: of ``WEBHOOK_STATUSES``; ``labels``: it is told only of
     images that show one of them; of either, none is all. One that is configured comes from the
@@ -561,6 +565,10 @@ class Destination:
     circuit: Circuit = Circuit()
 
     @property
+    def is_mailed(self) -> bool:
+        return self.url.startswith(MAILTO)
+
+    @property
     def is_disabled(self) -> bool:
         return bool(self.circuit.disabled_for)
 
@@ -575,7 +583,10 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try of a delivery: the HTTP status that came back, or why none did."""
+    """One try of a delivery: the HTTP status that came back, or why none did.
+
+    200 of a mail says that SES has accepted it.
+    """
 
     at: str
     duration_ms: int = 0
@@ -627,6 +638,12 @@ def image_id_of(key: str) -> str:
 def is_image_id(text: str) -> bool:
     """Whether it can be one: whatever else somebody asks for is not there."""
     return re.fullmatch(r"[a-z2-7]{26}", text) is not None
+
+
+def is_mail_address(text: str) -> bool:
+    """Whether it is one address, bare and ASCII, as SES takes it; nothing more of a ``mailto:``."""
+    pattern = r"[a-z0-9.!$'*+=^_`{|}~-]{1,64}@(?:[a-z0-9-]{1,63}\.)+[a-z0-9-]{2,63}"
+    return re.fullmatch(pattern, text, re.IGNORECASE | re.ASCII) is not None
 
 
 def is_secret(text: str) -> bool:

@@ -50,6 +50,7 @@ class Renditions(Protocol):
     def put(
         self, image: Image, rendered: RenderedImage, content_type: str, extension: str
     ) -> Rendition: ...
+    def get(self, key: str) -> bytes | None: ...
     def keep(self, image_id: str, attempt: int, name: str, body: bytes) -> None: ...
     def kept(self, image_id: str, attempt: int, name: str) -> bytes | None: ...
     def tidy(self, image: Image) -> None: ...
@@ -67,6 +68,10 @@ class WebhookQueue(Protocol):
     def send_bodies(self, bodies: Iterable[str]) -> None: ...
     def delete(self, messages: Sequence[WorkMessage]) -> None: ...
     def hand_back(self, delays_s: Mapping[WorkMessage, int]) -> None: ...
+
+
+class Mailer(Protocol):
+    def send(self, sender: str, recipient: str, message: bytes) -> None: ...
 
 
 class Destinations(Protocol):
@@ -172,10 +177,14 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class WebhookTerms:
-    """Who is told by the settings, and which private networks webhooks may be sent to (CIDR)."""
+    """Who is told by the settings, and which private networks webhooks may be sent to (CIDR).
+
+    ``mail_from``: who sends mails, empty where nobody does.
+    """
 
     configured: tuple[Destination, ...] = ()
     allowed_networks: tuple[str, ...] = ()
+    mail_from: str = ""
 
 
 class Services(Protocol):
@@ -192,6 +201,8 @@ class Services(Protocol):
     def queue(self) -> WorkQueue: ...
     @property
     def webhook_queue(self) -> WebhookQueue: ...
+    @property
+    def mailer(self) -> Mailer: ...
     @property
     def destinations(self) -> Destinations: ...
     @property

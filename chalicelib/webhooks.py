@@ -1,10 +1,11 @@
-"""Webhooks: telling other systems what became of an image, signed, at least once.
+"""Webhooks: telling other systems what became of an image, signed, at least once; and people.
 
 An announcement arrives on the webhook queue and becomes a message for each destination that it is
-for; each of these is one signed POST (Standard Webhooks 1.0). What is not taken comes back through
-the visibility of its message, over a day, so that no destination waits for another. The log of
-deliveries says what was sent, and keeps it from being sent again; two workers at once are kept
-apart by its lease. A destination that fails again and again is left alone for a while: its circuit.
+for; each of these is one signed POST (Standard Webhooks 1.0), or one mail. What is not taken comes
+back through the visibility of its message, over a day, so that no destination waits for another.
+The log of deliveries says what was sent, and keeps it from being sent again; two workers at once
+are kept apart by its lease. A destination that fails again and again is left alone for a while: its
+circuit.
 
 Records are only written as they were read, so each step reads, decides, writes, and starts again
 when somebody was faster.
@@ -36,6 +37,7 @@ from chalicelib.errors import (
     InvalidRequest,
     MalformedMessage,
     NotDelivered,
+    NotMailed,
     OutOfTime,
     StaleRevision,
     TookTooLong,
@@ -47,6 +49,7 @@ from chalicelib.messages import WorkMessage, timestamp
 from chalicelib.model import (
     BY_HAND,
     GONE,
+    MAILTO,
     MAX_DESCRIPTION_LENGTH,
     MAX_WEBHOOK_LABEL_LENGTH,
     MAX_WEBHOOK_LABELS,
@@ -60,6 +63,7 @@ from chalicelib.model import (
     Secret,
     digest,
     is_image_id,
+    is_mail_address,
 )
 from chalicelib.services import Services
 
@@ -359,12 +363,29 @@ def _tried(job: Job, destination: Destination, services: Services) -> tuple[Atte
     at, begun = timestamp(services.clock()), monotonic()
     status, error, retry_after_s = None, None, 0
     try:
-        status, retry_after_s = _post(job, destination, services)
-    except (Unreachable, InvalidRequest) as refusal:
+        if destination.is_mailed:
+            status = _mail(job, destination, services)
+        else:
+            status, retry_after_s = _post(job, destination, services)
+    except (Unreachable, NotMailed, InvalidRequest) as refusal:
         error = str(refusal)
     duration_ms = round((monotonic() - begun) * 1000)
     logger.info("webhook: %s", error or status, extra={"duration_ms": duration_ms})
     return Attempt(at, duration_ms, status, error), retry_after_s
+
+
+def _mail(job: Job, destination: Destination, services: Services) -> int:
+    """Send a mail, with the thumbnail where it is still there. Raises NotMailed."""
+    from chalicelib.mails import mail_of, thumbnail_of  # noqa: PLC0415 - as below
+
+    sender = services.webhook_terms.mail_from
+    if not sender:
+        raise NotMailed("MAIL_FROM is not set: nobody sends mails")
+    thumbnail = thumbnail_of(job.details)
+    picture = services.renditions.get(thumbnail["key"]) if thumbnail else None
+    recipient = destination.url.removeprefix(MAILTO)
+    services.mailer.send(sender, recipient, mail_of(job.details, sender, recipient, picture))
+    return HTTPStatus.OK
 
 
 def _post(job: Job, destination: Destination, services: Services) -> tuple[int, int]:
@@ -700,6 +721,14 @@ def _check_url(url: str, services: Services) -> None:
     """Raises InvalidRequest for a URL that nothing could be sent to, as it resolves now."""
     from chalicelib.outbound import parse, require_callable  # noqa: PLC0415
 
+    if url.startswith(MAILTO):
+        if not services.webhook_terms.mail_from:
+            told = "The stage sends no mails: set MAIL_FROM first."
+            raise InvalidRequest(told, {"url": "is an address, and the stage sends no mails"})
+        if not is_mail_address(url.removeprefix(MAILTO)):
+            told = "Give one address, as mailto:ada@example.com."
+            raise InvalidRequest(told, {"url": "is no address as mailto:ada@example.com"})
+        return
     try:
         require_callable(parse(url), _policy(services), monotonic() + TOTAL_TIMEOUT_S)
     except Unreachable as error:

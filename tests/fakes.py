@@ -297,6 +297,10 @@ class FakeRenditions(Scripted):
         """The keys of what is stored of an image, by any attempt."""
         return [key for key in self.stored if f"/{image_id}/" in key]
 
+    def get(self, key: str) -> bytes | None:
+        self._step("get")
+        return self.stored.get(key)
+
     def url(self, rendition: Rendition, expires_s: int) -> str:
         return f"https://renditions.example/{rendition.key}?expires={expires_s}"
 
@@ -368,6 +372,18 @@ class FakeWebhookQueue(Scripted):
     def hand_back(self, delays_s: Mapping[WorkMessage, int]) -> None:
         self._step("hand_back")
         self.handed_back |= delays_s
+
+
+class FakeMailer(Scripted):
+    """``sent`` are the mails, each with its envelope's sender and recipient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[tuple[str, str, bytes]] = []
+
+    def send(self, sender: str, recipient: str, message: bytes) -> None:
+        self._step("send")
+        self.sent.append((sender, recipient, message))
 
 
 class FakeDestinations(Scripted):
@@ -684,6 +700,7 @@ class FakeServices:
     renditions: FakeRenditions = field(default_factory=FakeRenditions)
     queue: FakeQueue = field(default_factory=FakeQueue)
     webhook_queue: FakeWebhookQueue = field(default_factory=FakeWebhookQueue)
+    mailer: FakeMailer = field(default_factory=FakeMailer)
     destinations: FakeDestinations = field(default_factory=FakeDestinations)
     deliveries: FakeDeliveries = field(default_factory=FakeDeliveries)
     webhook_terms: WebhookTerms = WEBHOOK_TERMS

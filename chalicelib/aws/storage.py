@@ -273,6 +273,20 @@ class Renditions:
             window=rendered.window,
         )
 
+    def get(self, key: str) -> bytes | None:
+        """The bytes of a rendition; None where it is gone, or withheld by now.
+
+        S3 forbids who may not list the bucket what is not there.
+        """
+        try:
+            answer = self.client.get_object(Bucket=self.bucket, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("NoSuchKey", "AccessDenied"):
+                return None
+            raise
+        with closing(answer["Body"]) as body:
+            return body.read()
+
     def keep(self, image_id: str, attempt: int, name: str, body: bytes) -> None:
         """Put down something of an attempt for its next stage, where nobody is given anything."""
         self.client.put_object(

@@ -515,6 +515,7 @@ def test_version_of_the_recipe_is_the_same_whatever_else_is_set() -> None:
         "WEBHOOK_SECRET": SECRET,
         "WEBHOOK_ALLOWED_NETWORKS": "10.0.0.0/8",
         "WEBHOOK_CONCURRENCY": "2",
+        "MAIL_FROM": "a@a.example",
         "ORCHESTRATION": "stepfunctions",
         "STATE_MACHINE_ARN": "arn:aws:states:us-east-1:000000000000:stateMachine:image-pipeline",
     }
@@ -587,6 +588,10 @@ def test_webhooks_are_read_as_they_are_documented() -> None:
         "https://a.example COMPLETED FAILED",
         "https://a.example label=",
         "label=Cat",
+        "mailto:",
+        "mailto:ada",
+        "mailto:ada@a.example?bcc=b@a.example",
+        "mailto:Ada <ada@a.example>",
     ],
 )
 def test_webhook_that_cannot_be_read_is_named(text: str) -> None:
@@ -608,6 +613,43 @@ def test_webhooks_need_a_secret() -> None:
     """Nobody could tell the pipeline from others."""
     with pytest.raises(SettingsError, match="WEBHOOK_SECRET is not set"):
         read(WEBHOOKS="https://a.example")
+
+
+def test_addresses_need_a_sender_and_no_secret() -> None:
+    """Mails are not signed."""
+    [destination] = read(WEBHOOKS="mailto:ada@a.example", MAIL_FROM="a@a.example").webhooks
+    assert (destination.url, destination.is_mailed) == ("mailto:ada@a.example", True)
+
+    with pytest.raises(SettingsError, match="MAIL_FROM is not set") as refusal:
+        read(WEBHOOKS="mailto:ada@a.example, https://a.example")
+    assert "WEBHOOK_SECRET is not set" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a+b@a.example", "Images <a@a-b.example>", "Bilder ä: <a@b.example>"]
+)
+def test_sender_is_an_address_that_may_have_a_name(text: str) -> None:
+    """One that SES has verified; without any, nobody is mailed."""
+    assert read(MAIL_FROM=text).mail_from == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("a", "a@", "@b.example", "a@b", "a@ä.example", "a b@c.example", "a@b..example"),
+        *("a@b.example,c@d.example", "a@b.example\r\nBcc: c@d.example", "a@b.example\n"),
+        *(
+            "A\r\nBcc: c@d.example <a@b.example>",
+            "<a@b.example>",
+            "A <a@b.example> b",
+            "A <B <a@b.c>>",
+        ),
+    ],
+)
+def test_sender_that_cannot_be_one_is_refused(text: str) -> None:
+    """Nothing in it can become another header, or another address."""
+    with pytest.raises(SettingsError, match="MAIL_FROM is as 'Images <images@example"):
+        read(MAIL_FROM=text)
 
 
 @pytest.mark.parametrize(

@@ -353,7 +353,7 @@ def test_no_function_may_read_the_catalog_by_a_scan() -> None:
     assert {"dynamodb:GetItem", "dynamodb:Query"} <= actions
 
 
-@pytest.mark.parametrize("function", sorted(functions() - {"sweep"}))
+@pytest.mark.parametrize("function", sorted(functions() - {"deliver_webhooks", "sweep"}))
 def test_every_function_keeps_the_catalog(function: str) -> None:
     """Records, labels and counts are written by key: put, updated and deleted."""
     may = allowed(function)
@@ -381,13 +381,44 @@ def test_event_that_is_failed_at_for_good_becomes_a_dead_letter(function: str) -
     assert allowed(function)["sqs:SendMessage"] == {"WorkQueue", "DeadLetterQueue"}
 
 
-@pytest.mark.parametrize("function", ["process_images", "api_handler"])
-def test_what_answers_writes_no_dead_letters(function: str) -> None:
+@pytest.mark.parametrize(
+    ("function", "asked"),
+    [
+        ("process_images", {"WorkQueue"}),
+        ("deliver_webhooks", {"WebhookQueue"}),
+        ("api_handler", {"WorkQueue", "WebhookQueue"}),
+    ],
+)
+def test_what_answers_writes_no_dead_letters(function: str, asked: set[str]) -> None:
     """Its failures are the caller's, or go there by the queue's own redrive policy."""
     may = allowed(function)
 
     queues = {queue for action in may if action.startswith("sqs:") for queue in may[action]}
-    assert queues == {"WorkQueue"}
+    assert queues == asked
+
+
+def test_deliveries_change_no_image_and_see_none_that_is_withheld() -> None:
+    """Renditions are read by the tag that only what everybody may see has; mails need them."""
+    may = allowed("deliver_webhooks")
+
+    changing = {"UpdateItem", "DeleteItem", "TransactWriteItems"}
+    assert not {f"dynamodb:{action}" for action in changing} & may.keys()
+    assert {action: may[action] for action in may if action.startswith("s3:")} == {
+        "s3:GetObject": {"Renditions/*"}
+    }
+    [reading] = [
+        statement
+        for name, statement in statements()
+        if name == "DeliverWebhooksRole" and statement["Action"] == "s3:GetObject"
+    ]
+    assert reading["Condition"] == {"StringEquals": {"s3:ExistingObjectTag/status": "COMPLETED"}}
+
+
+def test_mails_are_sent_by_deliveries_alone() -> None:
+    """From identities of the account."""
+    mailing = {name for name in functions() if "ses:SendRawEmail" in allowed(name)}
+
+    assert mailing == {"deliver_webhooks"}
 
 
 def test_whoever_removes_may_list_what_there_is_to_remove() -> None:
