@@ -3,20 +3,22 @@
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from chalicelib.announcements import Kind, announcements_of
 from chalicelib.aws.recognition import OPERATIONS
 from chalicelib.config import FACE_ATTRIBUTES, FEATURES, MAX_COUNTS, Settings, read_settings
-from chalicelib.model import Feature
+from chalicelib.model import Duplicate, Feature
 from chalicelib.prices import RECOGNITION_USD
 from chalicelib.services import Step
 from chalicelib.telemetry import COUNTS
 from infrastructure.__main__ import COMMANDS
 from tests.template import decided, read_template
+from tests.unit.test_announcements import COMPLETED, FAILED, QUARANTINED
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGES = (
@@ -190,3 +192,28 @@ def test_every_command_is_shown(command: str) -> None:
     """Somewhere it stands with a stage, as it is run."""
     shown = f"python -m infrastructure {command} --stage"
     assert any(shown in page.read_text() for page in PAGES), command
+
+
+def test_filter_policies_name_what_there_is() -> None:
+    """Each example of docs/events.md is JSON and filters by attributes in its table."""
+    text = document("events.md")
+    told = {name for row in rows(text, "Filter policies of SNS") for name in named(row[0])}
+    policies = [
+        json.loads(json.loads(attributes)["FilterPolicy"])
+        for attributes in re.findall(r"--attributes '(.*)'", text)
+    ]
+
+    assert {name for policy in policies for name in policy} == {"label", "status", "code"} <= told
+    images = (COMPLETED, FAILED, QUARANTINED, replace(COMPLETED, duplicates=(Duplicate("b", 2),)))
+    attributes = [announcements_of(image)[0].attributes for image in images]
+    assert {name for each in attributes for name in each} == told
+
+
+def test_every_event_is_explained() -> None:
+    """docs/events.md has each kind with its status, in order."""
+    told = [
+        (named(event)[0], named(status)[0])
+        for event, status, _ in rows(document("events.md"), "What is told, and when")
+        if named(status)
+    ]
+    assert told == [(f"image.{kind.lower()}", kind) for kind in Kind]
