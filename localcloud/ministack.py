@@ -5,6 +5,7 @@
   ``…Batch``.
 - The resource of ``lambda:CreateFunction`` is the function to be (Service Authorization
   Reference); MiniStack takes every function for it.
+- What a mail takes is a right to the identity that sends it; MiniStack asks for all of SES.
 - It knows neither Lambda's condition keys nor the tags of API keys and usage plans, and names a
   rule of the default bus as one of another.
 - Its API Gateway imports OpenAPI documents for CloudFormation alone, while Chalice calls
@@ -64,7 +65,9 @@ def iam_resource(
 ) -> str:
     """The resource that a role must be allowed the action on."""
     arn: str = resource_arn(service, method, path, headers, body, *request)
-    said = json.loads(body) if service in ("lambda", "events") and body.startswith(b"{") else {}
+    said = (
+        json.loads(body) if service in ("lambda", "events", "ses") and body.startswith(b"{") else {}
+    )
     asked.set(
         {
             "lambda:principal": said.get("Principal"),
@@ -77,6 +80,8 @@ def iam_resource(
         return f"arn:aws:lambda:{region}:{account}:function:{said['FunctionName']}"
     if service == "events" and "Rule" in said:
         return f"arn:aws:events:{region}:{account}:rule/{said['Rule']}"
+    if service == "ses" and "FromEmailAddress" in said:
+        return f"arn:aws:ses:{region}:{account}:identity/{said['FromEmailAddress']}"
     return arn.replace(":rule/default/", ":rule/")
 
 

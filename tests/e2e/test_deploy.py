@@ -26,9 +26,19 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from chalicelib.announcements import announcements_of
 from chalicelib.aws.catalog import Catalog
+from chalicelib.aws.destinations import Deliveries
 from chalicelib.aws.layout import is_folding
-from chalicelib.model import Image, ImageStatus, Label, Recognition, image_id_of
+from chalicelib.model import (
+    DeliveryState,
+    Image,
+    ImageStatus,
+    Label,
+    Recognition,
+    digest,
+    image_id_of,
+)
 from infrastructure.stack import Stack
 from infrastructure.stage import PROJECT
 from localcloud.emulator import REGION, Emulator
@@ -56,11 +66,22 @@ NOT_ASKED_FOR = {
     Grant("*", "sqs:SendMessage", "dead-letters"): "Lambda gives up an event with it",
     Grant("ProcessImages", "sqs:ReceiveMessage", "work"): "Lambda polls the queue with it",
     Grant("ProcessImages", "sqs:GetQueueAttributes", "work"): "likewise",
+    Grant("DeliverWebhooks", "sqs:[DGR]*", "webhooks"): "likewise; it deletes what was taken",
+    Grant("DeliverWebhooks", "ses:SendRawEmail", "*"): "SES asks for it where a mail is MIME",
+    Grant("DeliverWebhooks", "ses:SendEmail", "*configuration-set/*"): "identities may have one",
     Grant("ProcessImages", "rekognition:*", "*"): "another server is Rekognition here",
     Grant("ProcessImages", "s3:PutObjectTagging", "*"): "S3 asks for it where an upload has tags",
     Grant("*", "s3:ListBucket", "uploads"): "without it S3 says 403 of what is not there, not 404",
 }
 """What AWS asks for and MiniStack does not, with the reason; ``*`` is anything."""
+
+READER, NOWHERE = "mailto:ada@example.com", "https://127.0.0.1/"
+TOLD = {
+    "MAIL_FROM": "images@example.com",
+    "WEBHOOKS": f"{READER} label=Mailed, {NOWHERE} FAILED",
+    "WEBHOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwN5o3oXv1GYs=",
+}
+"""Who is told: by mail, of what no image shows by itself; and where nobody can be called."""
 
 DEPLOYER = f"image-pipeline-deployer-{STAGE}"
 ROOT = "arn:aws:iam::000000000000:root"
@@ -86,6 +107,7 @@ class Tool:
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
     with Emulator(enforce_iam=True) as emulator:
+        emulator.client("sesv2").create_email_identity(EmailIdentity=TOLD["MAIL_FROM"])
         yield emulator
 
 
@@ -99,7 +121,7 @@ def impatient_clone(folder: Path) -> Path:
     copy = clone(folder)
     path = copy / ".chalice" / "config.json"
     config = json.loads(path.read_text())
-    config["stages"][STAGE]["environment_variables"] = {"RETRY_DELAY_S": "0"}
+    config["stages"][STAGE]["environment_variables"] = {"RETRY_DELAY_S": "0", **TOLD}
     path.write_text(json.dumps(config, indent=2))
     return copy
 
@@ -188,6 +210,21 @@ class Life:
         image = self.reaches(key, ImageStatus.COMPLETED)
         labels = (Label(name=name, confidence=99.0),)
         self._catalog.save(replace(image, recognition=Recognition(labels=labels)), image)
+
+    def mail(self, image: Image) -> None:
+        """Tell of it as if it showed what is told by mail, and wait until that is sent."""
+        details = announcements_of(image)[0].details
+        details["labels"] = [{"name": "Mailed", "confidence": 99.0, "parents": []}]
+        sns, dynamodb = self._emulator.client("sns"), self._emulator.client("dynamodb")
+        topic = f"arn:aws:sns:{REGION}:000000000000:image-pipeline-{STAGE}"
+        sns.publish(TopicArn=topic, Message=json.dumps(details))
+        log = Deliveries(dynamodb, f"image-pipeline-{STAGE}")
+
+        def is_sent() -> bool:
+            known = log.get(digest(READER), details["event_id"])
+            return known is not None and known.state is DeliveryState.DELIVERED
+
+        eventually(is_sent)
 
     def sweep(self, key: str) -> None:
         """Leave an image behind, as a worker does that dies, and have the sweep find it."""
@@ -442,7 +479,7 @@ def live_a_whole_life(life: Life, api: Callable[..., Any]) -> None:
     life.rekognition(error="InternalServerError", next_calls=3)
     life.reaches(life.upload("later.jpg", other), ImageStatus.COMPLETED)
     life.rekognition(error="ThrottlingException", next_calls=16)
-    life.reaches(life.upload("busy.jpg", other), ImageStatus.COMPLETED)
+    life.mail(life.reaches(life.upload("busy.jpg", other), ImageStatus.COMPLETED))
     left = life.upload("left.jpg", other)
     life.sweep(left)
 

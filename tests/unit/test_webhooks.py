@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from email import message_from_bytes
 from email.utils import format_datetime
 from itertools import count
 from pathlib import Path
@@ -28,6 +29,7 @@ from chalicelib.errors import (
     InvalidRequest,
     MalformedMessage,
     NotDelivered,
+    NotMailed,
     OutOfTime,
     StaleRevision,
     TookTooLong,
@@ -53,7 +55,7 @@ from chalicelib.webhooks import (
     deliver_batch,
     wants,
 )
-from tests.fakes import FakeServices, Killed, Outage
+from tests.fakes import FakeServices, Killed, Outage, uploaded
 from tests.receiver import Conversation, Receiver
 
 NUMBERS = count(1)
@@ -1027,6 +1029,125 @@ def test_test_message_is_tried_once(
 
     assert logged(services, asked).state is GIVEN_UP
     assert fared(services, destination) == Circuit()
+
+
+# ── mails ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def reader(services: FakeServices) -> Destination:
+    """Somebody who is told everything by mail."""
+    services.webhook_terms = replace(services.webhook_terms, mail_from="Us <us@example.com>")
+    return webhooks.register("mailto:ada@example.com", (), (), "", services)
+
+
+def processed(services: FakeServices) -> dict[str, Any]:
+    """What is told of an image whose renditions are in the bucket."""
+    uploaded(services)
+    return services.topic.published[-1].details
+
+
+def test_person_is_mailed_what_a_system_is_called_for(
+    services: FakeServices, receiver: Receiver, destination: Destination, reader: Destination
+) -> None:
+    """One announcement, each its way; the log of either says that it was taken."""
+    details = processed(services)
+    run(services, message(json.dumps(details)))
+    asked = sent(services)
+
+    run(services, *asked)
+
+    [(sender, recipient, mail)] = services.mailer.sent
+    assert (sender, recipient) == ("Us <us@example.com>", "ada@example.com")
+    parts = [each.get_content_type() for each in message_from_bytes(mail).walk()]
+    assert parts[-1] == "image/jpeg"
+    [got] = receiver.received
+    assert got.payload["data"] == details
+    assert {json.loads(each.body)["destination"] for each in asked} == {
+        destination.destination_id,
+        reader.destination_id,
+    }
+    for each in asked:
+        assert logged(services, each).state is DELIVERED
+        assert [attempt.status for attempt in logged(services, each).attempts] == [200]
+
+
+def test_mail_is_sent_without_a_thumbnail_that_is_gone(
+    services: FakeServices, reader: Destination
+) -> None:
+    """The image was processed anew, or deleted, since."""
+    details = processed(services)
+    services.renditions.stored.clear()
+
+    run(services, delivery_of(reader, details))
+
+    [(_, _, mail)] = services.mailer.sent
+    assert b"Content-Type: image" not in mail
+
+
+def test_mail_that_is_not_taken_is_tried_again(services: FakeServices, reader: Destination) -> None:
+    """As a call that was not answered: with its reason in the log, a day long, and a pause."""
+    services.mailer.before("send", *[NotMailed("SES has not taken it: MessageRejected")] * 5)
+    ids = [{"event_id": digest(f"mail {number}")} for number in range(FAILURES_TO_PAUSE)]
+    asked = [delivery_of(reader, each) for each in map(processed(services).__or__, ids)]
+    for each in asked:
+        [failure] = fail(services, each)
+        assert isinstance(failure, NotDelivered)
+
+    log = logged(services, asked[0])
+    assert log.state is WAITING
+    assert [(each.status, each.error) for each in log.attempts] == [
+        (None, "SES has not taken it: MessageRejected")
+    ]
+    end_of_pause(services, reader)
+    run(services, again(asked[0]))
+
+    assert logged(services, asked[0]).state is DELIVERED
+    assert fared(services, reader).failures == 0
+    assert len(services.mailer.sent) == 1
+
+
+def test_nobody_is_mailed_without_a_sender(services: FakeServices, reader: Destination) -> None:
+    """Neither new addresses nor those that were there before the setting was taken back."""
+    services.webhook_terms = WebhookTerms()
+
+    fail(services, asked := delivery_of(reader))
+
+    assert "MAIL_FROM" in (logged(services, asked).attempts[0].error or "")
+    assert services.mailer.sent == []
+    with pytest.raises(InvalidRequest, match="MAIL_FROM") as refusal:
+        webhooks.register("mailto:ada@example.com", (), (), "", services)
+    assert list(refusal.value.parameters) == ["url"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("", "ada", "ada@example.com,eve@evil.example", "ada@example.com?cc=eve@evil.example"),
+        *("ada@example.com\r\nBcc: eve@evil.example", "ada@example.com\n", "Ada <ada@example.com>"),
+        *("ada@exämple.com", "ada%0a@example.com", "a" * 65 + "@example.com"),
+    ],
+)
+def test_what_is_no_address_is_refused(
+    services: FakeServices, reader: Destination, address: str
+) -> None:
+    """Nothing in it can become another header, or another recipient."""
+    for act in (
+        lambda: webhooks.register(f"mailto:{address}", (), (), "", services),
+        lambda: webhooks.change(reader.destination_id, services, url=f"mailto:{address}"),
+    ):
+        with pytest.raises(InvalidRequest, match="one address") as refusal:
+            act()
+        assert list(refusal.value.parameters) == ["url"]
+
+
+def test_test_mail_reaches_its_address(services: FakeServices, reader: Destination) -> None:
+    """It is about no image."""
+    webhooks.send_test(reader.destination_id, services)
+
+    run(services, *sent(services))
+
+    assert len(services.mailer.sent) == 1
 
 
 # ── secrets ──────────────────────────────────────────────────────────────────────────────────────
