@@ -550,7 +550,7 @@ def store(
     """The renditions, stored where they belong: see ``recognise`` for what withholds an image."""
     from chalicelib import imaging  # noqa: PLC0415 - likewise
 
-    with journey.step("store"), ThreadPoolExecutor(len(rendered.renditions)) as pool:
+    with journey.step("store"), ThreadPoolExecutor(max_workers=len(rendered.renditions)) as pool:
         stored = [
             pool.submit(
                 carried(services.renditions.put),

@@ -535,29 +535,31 @@ def fits(grant: Grant) -> Callable[[Grant], bool]:
     )
 
 
+def deploy(
+    tool: Tool, deployer: Mapping[str, str], settings: Mapping[str, str], *words: str
+) -> str:
+    """Change settings of the stage and deploy it with a deployer's rights; what that said."""
+    path = tool.project / ".chalice" / "config.json"
+    config = json.loads(path.read_text())
+    config["stages"][STAGE]["environment_variables"] |= settings
+    path.write_text(json.dumps(config))
+    command = ("-m", "infrastructure", "deploy", "--stage", STAGE, *words)
+    ran = python(tool.project, tool.emulator.environ | deployer, *command)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
 def test_another_setting_asks_for_users_and_then_for_a_key(
     tool: Tool, deployer: dict[str, str]
 ) -> None:
     """With a deployer's rights. Each time the smoke test is let in, or refused, as it should be."""
-    path = tool.project / ".chalice" / "config.json"
-
-    def deploy(auth: str, *words: str) -> str:
-        config = json.loads(path.read_text())
-        config["stages"][STAGE]["environment_variables"]["API_AUTH"] = auth
-        path.write_text(json.dumps(config))
-        environ = tool.emulator.environ | deployer
-        command = ("-m", "infrastructure", "deploy", "--stage", STAGE, *words)
-        ran = python(tool.project, environ, *command)
-        assert ran.returncode == 0, ran.stdout + ran.stderr
-        return ran.stdout
-
-    said = deploy("cognito")
+    said = deploy(tool, deployer, {"API_AUTH": "cognito"})
     cognito = tool.emulator.client("cognito-idp")
     [pool] = cognito.list_user_pools(MaxResults=60)["UserPools"]
     assert "the API asks who wants to know of it" in said
     assert f"admin-create-user --user-pool-id {pool['Id']}" in said
 
-    said = deploy("key", "--allow-data-loss")  # the users go
+    said = deploy(tool, deployer, {"API_AUTH": "key"}, "--allow-data-loss")  # the users go
     gateway = tool.emulator.client("apigateway")
     [key] = gateway.get_api_keys(includeValues=True)["items"]
     [plan] = gateway.get_usage_plans()["items"]
@@ -567,6 +569,34 @@ def test_another_setting_asks_for_users_and_then_for_a_key(
     assert f"get-api-key --api-key {key['id']}" in said
     assert key["value"] not in said
     assert not cognito.list_user_pools(MaxResults=60)["UserPools"]
+
+
+def test_another_setting_leads_images_by_a_state_machine(
+    tool: Tool, deployer: dict[str, str]
+) -> None:
+    """With a deployer's rights; the smoke test goes by it. Without the setting it is gone again."""
+    client = tool.emulator.client("stepfunctions")
+    inline, staged = ({"ORCHESTRATION": each} for each in ("inline", "stepfunctions"))
+
+    said = deploy(tool, deployer, staged, "--parameter", "StartFromS3=true")
+    [machine] = client.list_state_machines()["stateMachines"]
+    ended = client.list_executions(stateMachineArn=machine["stateMachineArn"])["executions"]
+    assert machine["name"] == f"image-pipeline-{STAGE}"
+    assert {each["status"] for each in ended} == {"SUCCEEDED"}
+    assert "completed and announced" in said
+    assert "uploads start executions by EventBridge" in said
+    assert "workflow" in tool("status").stdout
+    assert deploy(tool, deployer, staged, "--no-smoke-test").count("  unchanged") == 5
+    assert tool("diff").returncode == 0
+
+    said = deploy(tool, deployer, inline)
+    assert "completed and announced" in said
+    assert "uploads no longer start executions by EventBridge" in said
+    assert not client.list_state_machines()["stateMachines"]
+    functions = tool.emulator.client("lambda").list_functions()["Functions"]
+    assert not [each for each in functions if each["FunctionName"].endswith("_image")]
+
+    deploy(tool, deployer, staged, "--no-smoke-test")  # for what comes last
 
 
 def test_destroy_asks_for_the_name_and_leaves_nothing(tool: Tool) -> None:
@@ -624,4 +654,5 @@ def everything(emulator: Emulator) -> dict[str, Any]:
         "plans": gateway.get_usage_plans()["items"],
         "users": client("cognito-idp").list_user_pools(MaxResults=60)["UserPools"],
         "rules": [rule["Name"] for rule in client("events").list_rules()["Rules"]],
+        "workflows": client("stepfunctions").list_state_machines()["stateMachines"],
     }
