@@ -6,6 +6,7 @@ MiniStack runs the Lambda functions in worker processes of this very environment
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parseaddr
 from pathlib import Path
 
 from botocore.exceptions import ClientError, WaiterError
@@ -82,6 +83,8 @@ class LocalCloud(Emulator):
         self.outputs = given | self._apply_templates()
         (self.state / "outputs.json").write_text(json.dumps(self.outputs))
         self._open_inbox()
+        if sender := parseaddr(self._setting("mail_from"))[1]:
+            self.client("ses").verify_email_identity(EmailAddress=sender)
         self.deploy()
 
     def _apply_templates(self) -> dict[str, str]:
