@@ -40,7 +40,9 @@ of_linux = pytest.mark.skipif(sys.platform != "linux", reason="wheels of Linux a
 
 def test_the_app_makes_clients_of_these_services() -> None:
     """Their models stay in the package, and no others."""
-    assert aws_services(BOOTSTRAP) == {"s3", "sqs", "sns", "dynamodb", "rekognition"}
+    assert aws_services(BOOTSTRAP) == {
+        *("s3", "sqs", "sns", "events", "sesv2", "dynamodb", "rekognition", "stepfunctions"),
+    }
 
 
 def test_every_client_of_the_app_is_made_where_it_is_looked_for() -> None:
