@@ -318,6 +318,43 @@ def test_duplicates_are_told_twice(
     assert "quarantine/" not in str([told, beside])
 
 
+def test_short_message_of_a_duplicate_names_the_likest() -> None:
+    """It is told which image shows the same, and how much so."""
+    duplicates = (Duplicate(ALIKE, 2), Duplicate(FIRST, 3))
+
+    _, beside = announcements_of(replace(COMPLETED, duplicates=duplicates))
+
+    assert beside.sms == f"Image duplicate: a cat.jpg ({ALIKE} (2 bits apart))"
+
+
+def test_image_that_was_given_up_is_filtered_by_what_is_known_of_it() -> None:
+    """It keeps what it had: its labels, and why it has failed now."""
+    failure = Failure("retries_exhausted", "Given up.")
+    attributes = told_of(replace(COMPLETED, status=ImageStatus.FAILED, failure=failure)).attributes
+
+    assert (attributes["status"], attributes["code"], attributes["label"]) == (
+        *("FAILED", "retries_exhausted"),
+        ["Cat"],
+    )
+
+
+@given(st.integers(0, 9), st.integers(0, 9), st.sampled_from("ab"), st.sampled_from("ab"))
+def test_event_is_one_of_an_image_version_and_attempt(
+    attempt: int, other: int, version: str, other_version: str
+) -> None:
+    """Whatever else changes in its record, it is the same; of anything else it is another."""
+
+    def ids(attempt: int, version: str, revision: int) -> list[str]:
+        original = replace(ORIGINAL, version_id=version)
+        image = replace(COMPLETED, original=original, attempt=attempt, revision=revision)
+        duplicates = (Duplicate(FIRST, 2),)
+        return [each.event_id for each in announcements_of(replace(image, duplicates=duplicates))]
+
+    first, second = ids(attempt, version, 1), ids(other, other_version, 2)
+    assert (first == second) == ((attempt, version) == (other, other_version))
+    assert len({*first, *second}) == (2 if first == second else 4)
+
+
 def test_removal_tells_nothing_but_that() -> None:
     """Nothing is left of what was known."""
     told = told_of(DELETED)
