@@ -502,6 +502,20 @@ def test_rendition_lies_under_image_attempt_and_name(renditions: Renditions) -> 
     assert stored(renditions, image) == {first.key, copy.key, other.key}
 
 
+def test_rendition_that_is_gone_or_forbidden_is_none(
+    renditions: Renditions, operations: Operations
+) -> None:
+    """S3 says the one to who may list the bucket, the other to who may not."""
+    made = store(renditions, new_image())
+    assert renditions.get(made.key) == b"rendition"
+    assert renditions.get(f"{made.key}.gone") is None
+
+    operations.before("s3.GetObject", error_of("AccessDenied"), error_of("NoSuchBucket"))
+    assert renditions.get(made.key) is None
+    with pytest.raises(ClientError, match="NoSuchBucket"):
+        renditions.get(made.key)
+
+
 def test_withheld_rendition_lies_apart(renditions: Renditions) -> None:
     """In one folder, whatever its own is, and its tag says why: policies can go by either."""
     image = new_image(attempt=2, withheld_for=("Violence",))

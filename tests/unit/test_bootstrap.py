@@ -52,6 +52,7 @@ SETTINGS = read_settings(
         "WEBHOOKS": "https://example.com/hook FAILED",
         "WEBHOOK_SECRET": SECRET,
         "WEBHOOK_ALLOWED_NETWORKS": "10.0.0.0/8",
+        "MAIL_FROM": "images@example.com",
     }
 )
 
@@ -89,6 +90,7 @@ def test_settings_reach_the_services(services: Services) -> None:
     [configured] = services.webhook_terms.configured
     assert (configured.url, configured.secrets) == ("https://example.com/hook", (Secret(SECRET),))
     assert services.webhook_terms.allowed_networks == ("10.0.0.0/8",)
+    assert services.webhook_terms.mail_from == "images@example.com"
     assert services.clock().tzinfo is not None
 
 
