@@ -17,6 +17,7 @@ from chalicelib.prices import RECOGNITION_USD
 from chalicelib.services import Step
 from chalicelib.telemetry import COUNTS
 from infrastructure.__main__ import COMMANDS
+from infrastructure.workflow import WORKFLOW
 from tests.template import decided, read_template
 from tests.unit.test_announcements import COMPLETED, FAILED, QUARANTINED
 
@@ -157,6 +158,20 @@ def test_every_alarm_is_explained() -> None:
         if resource["Type"] == "AWS::CloudWatch::Alarm"
     }
     explained = [name for row in rows(document("operating.md"), "Alarms") for name in named(row[0])]
+    assert sorted(explained) == sorted(expected)
+
+
+def test_every_alarm_of_the_state_machine_is_explained() -> None:
+    """docs/orchestration.md has each, and none that is not."""
+    resources = decided(read_template(WORKFLOW), Stage="dev", Worker="worker")["Resources"]
+    expected = {
+        resource["Properties"]["AlarmName"].removeprefix("image-pipeline-dev-")
+        for resource in resources.values()
+        if resource["Type"] == "AWS::CloudWatch::Alarm"
+    }
+    explained = [
+        name for row in rows(document("orchestration.md"), "Alarms") for name in named(row[0])
+    ]
     assert sorted(explained) == sorted(expected)
 
 
