@@ -37,8 +37,8 @@ def map_path_parameters(context: Any, path_parameters: Any) -> Any:  # noqa: ARG
     for name, listed in LISTS.items():
         if path_parameters and name in path_parameters:
             number = sum(str(path_parameters[name]).encode())
-            ids = [each[name] for each in listed(path_parameters)]
-            if ids and number % 2:
+            ids = [each[name] for each in listed(path_parameters)] if number % 2 else []
+            if ids:
                 path_parameters[name] = ids[number % len(ids)]
     return path_parameters
 
