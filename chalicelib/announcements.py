@@ -81,9 +81,9 @@ def announcements_of(image: Image) -> tuple[Announcement, ...]:
 
 
 def _announcement(kind: Kind, image: Image) -> Announcement:
-    version, attempt = image.original.version_id, str(image.attempt)
-    event_id = digest(f"{image.image_id}\n{version}\n{attempt}\n{kind}")
     event_time = _time_of(image)
+    told = (image.image_id, image.original.version_id, str(image.attempt), kind, event_time)
+    event_id = digest("\n".join(told))
     event = {
         "event_id": event_id,
         "event_type": f"image.{kind.lower()}",

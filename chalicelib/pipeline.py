@@ -608,7 +608,8 @@ def _settle(image: Image, services: Services) -> None:
     try:
         if services.workflow or not is_first:  # else nothing is stored but what the record names
             services.renditions.tidy(image)
-        image = replace(image, duplicates=_duplicates_of(image, services))
+        if not image.told:  # else one channel would hear of others than the one before it
+            image = replace(image, duplicates=_duplicates_of(image, services))
     except Exception:
         _release(image, services)
         raise
@@ -758,11 +759,11 @@ def release(image_id: str, version_id: str, services: Services) -> Image:
     def record(image: Image | None) -> Image | None:
         if image is None or image.status is ImageStatus.DELETED:
             raise ImageNotFound
+        _require_withheld(image)
         if version_id and image.original.version_id != version_id:
             raise VersionReplaced(
                 "Another version has been uploaded since: look at that one first."
             )
-        _require_withheld(image)
         if not image.status.is_final:
             return None if image.released else replace(image, released=True)
         return replace(

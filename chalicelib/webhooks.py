@@ -63,7 +63,6 @@ from chalicelib.model import (
     Secret,
     digest,
     is_image_id,
-    is_mail_address,
 )
 from chalicelib.services import Services
 
@@ -297,8 +296,7 @@ def _taken_on(job: Job, services: Services, *, is_last: bool) -> Delivery | None
     details = job.details
     while True:
         known = services.deliveries.get(job.destination_id, job.event_id)
-        is_delivered = known and known.state is DeliveryState.DELIVERED
-        if known and is_delivered and known.attempts[-1].at >= job.replayed_at:
+        if known and _was_taken(known, since=job.replayed_at):
             return None
         if known and (known.leased_until or "") > timestamp(now):
             told = "Another worker is at this delivery."
@@ -313,7 +311,7 @@ def _taken_on(job: Job, services: Services, *, is_last: bool) -> Delivery | None
         )
         leased = replace(
             delivery,
-            state=DeliveryState.GIVEN_UP if is_last else DeliveryState.WAITING,
+            state=_state_of(delivery, comes_back=not is_last),
             next_try_at=None,
             leased_until=timestamp(now + LEASE),
         )
@@ -330,15 +328,12 @@ def _record(
 ) -> None:
     """Log what came of an attempt. What does not come back, and was not taken, is given up."""
     now = services.clock()
-    if state is None:
-        state = DeliveryState.GIVEN_UP if later_s is None else DeliveryState.WAITING
     while True:
         with suppress(StaleRevision):
             # Somebody else may have delivered it since, where the lease was over.
-            is_delivered = delivery.state is DeliveryState.DELIVERED
             recorded = replace(
                 delivery,
-                state=delivery.state if is_delivered else state,
+                state=state or _state_of(delivery, comes_back=later_s is not None),
                 attempts=(*delivery.attempts, attempt)[-MAX_ATTEMPTS_KEPT:],
                 leased_until=None,
                 next_try_at=None
@@ -351,6 +346,21 @@ def _record(
         if known is None:
             return
         delivery = known
+
+
+def _was_taken(delivery: Delivery, since: str = "") -> bool:
+    """Whether the destination has taken it, at that time or later."""
+    return any(
+        each.status is not None and each.status // 100 == 2 and each.at >= since  # noqa: PLR2004
+        for each in delivery.attempts
+    )
+
+
+def _state_of(delivery: Delivery, *, comes_back: bool) -> DeliveryState:
+    """What was taken stays so, whatever comes of a replay."""
+    if _was_taken(delivery):
+        return DeliveryState.DELIVERED
+    return DeliveryState.WAITING if comes_back else DeliveryState.GIVEN_UP
 
 
 def _held(told: str, services: Services) -> Attempt:
@@ -721,14 +731,6 @@ def _check_url(url: str, services: Services) -> None:
     """Raises InvalidRequest for a URL that nothing could be sent to, as it resolves now."""
     from chalicelib.outbound import parse, require_callable  # noqa: PLC0415
 
-    if url.startswith(MAILTO):
-        if not services.webhook_terms.mail_from:
-            told = "The stage sends no mails: set MAIL_FROM first."
-            raise InvalidRequest(told, {"url": "is an address, and the stage sends no mails"})
-        if not is_mail_address(url.removeprefix(MAILTO)):
-            told = "Give one address, as mailto:ada@example.com."
-            raise InvalidRequest(told, {"url": "is no address as mailto:ada@example.com"})
-        return
     try:
         require_callable(parse(url), _policy(services), monotonic() + TOTAL_TIMEOUT_S)
     except Unreachable as error:

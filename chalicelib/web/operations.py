@@ -34,7 +34,6 @@ from chalicelib.errors import (
     VersionReplaced,
 )
 from chalicelib.model import (
-    MAILTO,
     MAX_DESCRIPTION_LENGTH,
     MAX_URL_LENGTH,
     MAX_WEBHOOK_LABEL_LENGTH,
@@ -116,12 +115,6 @@ def plain_url(value: object) -> str:
     except InvalidRequest as error:
         raise ValueError(str(error).removeprefix("The URL ").rstrip(".")) from error
     return url
-
-
-def destination_url(value: object) -> str:
-    """Likewise, or ``mailto:`` and whatever is found to be no address later."""
-    url = text(1, MAX_URL_LENGTH)(value)
-    return url if url.startswith(MAILTO) else plain_url(url)
 
 
 # ── parameters ───────────────────────────────────────────────────────────────────────────────────
@@ -348,9 +341,8 @@ WEBHOOK_URL = Parameter(
     name="url",
     where="body",
     required=True,
-    about="Where messages go: https, port 443, a public host; or, for mails where the stage sends "
-    "them, `mailto:` and an address.",
-    parse=destination_url,
+    about="Where messages go: https, port 443, a public host.",
+    parse=plain_url,
     schema=URL_TEXT.schema,
     example="https://shop.example/hook",
 )

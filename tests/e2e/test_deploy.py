@@ -518,8 +518,14 @@ def live_a_whole_life(life: Life, api: Callable[..., Any]) -> None:
     life.label(key, "Unicorn")
     assert api("POST", f"{image}/reprocess", b"")[0] == 202
     eventually(lambda: not life.reaches(key, ImageStatus.COMPLETED).recognition.labels)
+    try_a_webhook(api)
     assert api("DELETE", image)[0] == 202
     life.reaches(key, ImageStatus.DELETED)
+
+
+def try_a_webhook(api: Callable[..., Any]) -> None:
+    [*_, webhook] = api("GET", "webhooks")[1]["webhooks"]
+    assert api("POST", f"webhooks/{webhook['webhook_id']}/test", b"")[0] == 202
 
 
 def folding(name: str) -> str:

@@ -127,22 +127,3 @@ def test_new_secret_signs_what_comes_next(
     assert len({*receiver.secrets}) == 2
     assert receiver.refused == []
     api("DELETE", f"/images/{image_id}")
-
-
-def test_image_is_mailed_with_its_thumbnail(cloud: LocalCloud, api: Api) -> None:
-    """To an address in place of a URL; the picture comes from the bucket."""
-    assert api("POST", "/webhooks", {"url": "mailto:ada"})[0] == 400
-    status, made = api("POST", "/webhooks", {"url": "mailto:ada@example.com"})
-    assert status == 201, made
-
-    image_id = upload(api, "mailed.jpg")
-
-    delivery = eventually(lambda: logged(api, made, image_id, attempts=1))
-    assert delivery["attempts"][0]["status"] == 200
-    with urlopen(f"{cloud.endpoint}/_ministack/ses/messages", timeout=TIMEOUT_S) as answer:
-        [mails] = json.load(answer)["messages"].values()
-    [mail] = [each for each in mails if image_id in each["BodyText"]]
-    assert (mail["To"], mail["Subject"]) == (["ada@example.com"], "Image completed: mailed.jpg")
-    assert '<img src="cid:thumbnail@image-pipeline"' in mail["BodyHtml"]
-    api("DELETE", f"/webhooks/{made['webhook_id']}")
-    api("DELETE", f"/images/{image_id}")

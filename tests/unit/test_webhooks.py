@@ -1037,8 +1037,12 @@ def test_test_message_is_tried_once(
 @pytest.fixture
 def reader(services: FakeServices) -> Destination:
     """Somebody who is told everything by mail."""
-    services.webhook_terms = replace(services.webhook_terms, mail_from="Us <us@example.com>")
-    return webhooks.register("mailto:ada@example.com", (), (), "", services)
+    url = "mailto:ada@example.com"
+    reader = Destination(digest(url), url, is_configured=True)
+    services.webhook_terms = replace(
+        services.webhook_terms, configured=(reader,), mail_from="Us <us@example.com>"
+    )
+    return reader
 
 
 def processed(services: FakeServices) -> dict[str, Any]:
@@ -1108,37 +1112,24 @@ def test_mail_that_is_not_taken_is_tried_again(services: FakeServices, reader: D
 
 
 def test_nobody_is_mailed_without_a_sender(services: FakeServices, reader: Destination) -> None:
-    """Neither new addresses nor those that were there before the setting was taken back."""
-    services.webhook_terms = WebhookTerms()
+    """The log says which setting is missing."""
+    services.webhook_terms = WebhookTerms(configured=(reader,))
 
     fail(services, asked := delivery_of(reader))
 
     assert "MAIL_FROM" in (logged(services, asked).attempts[0].error or "")
     assert services.mailer.sent == []
-    with pytest.raises(InvalidRequest, match="MAIL_FROM") as refusal:
-        webhooks.register("mailto:ada@example.com", (), (), "", services)
-    assert list(refusal.value.parameters) == ["url"]
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        *("", "ada", "ada@example.com,eve@evil.example", "ada@example.com?cc=eve@evil.example"),
-        *("ada@example.com\r\nBcc: eve@evil.example", "ada@example.com\n", "Ada <ada@example.com>"),
-        *("ada@exämple.com", "ada%0a@example.com", "a" * 65 + "@example.com"),
-    ],
-)
-def test_what_is_no_address_is_refused(
-    services: FakeServices, reader: Destination, address: str
-) -> None:
-    """Nothing in it can become another header, or another recipient."""
+def test_api_has_nobody_mailed(services: FakeServices, destination: Destination) -> None:
+    """Whoever may call it could have strangers mailed; addresses are named by the settings."""
+    url = "mailto:eve@example.com"
     for act in (
-        lambda: webhooks.register(f"mailto:{address}", (), (), "", services),
-        lambda: webhooks.change(reader.destination_id, services, url=f"mailto:{address}"),
+        lambda: webhooks.register(url, (), (), "", services),
+        lambda: webhooks.change(destination.destination_id, services, url=url),
     ):
-        with pytest.raises(InvalidRequest, match="one address") as refusal:
+        with pytest.raises(InvalidRequest):
             act()
-        assert list(refusal.value.parameters) == ["url"]
 
 
 def test_test_mail_reaches_its_address(services: FakeServices, reader: Destination) -> None:
