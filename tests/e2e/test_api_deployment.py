@@ -29,7 +29,10 @@ from tests.waiting import eventually
 
 STAGE = "dev"
 ACCOUNT = "123456789012"
-FUNCTIONS = ("handle_upload", "handle_removal", "process_images", "sweep", "api_handler")
+FUNCTIONS = (
+    *("handle_upload", "handle_removal", "process_images"),
+    *("deliver_webhooks", "sweep", "api_handler"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,10 @@ def session(environ: dict[str, str]) -> Iterator[boto3.Session]:
 def project(session: boto3.Session, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project whose stage knows its resources, as the deploy tool configures it."""
     session.client("s3").create_bucket(Bucket="uploads")
-    queue = session.client("sqs").create_queue(QueueName="work")["QueueUrl"]
+    sqs = session.client("sqs")
+    queue, webhooks = (
+        sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("work", "webhooks")
+    )
     trust = {"Version": "2012-10-17", "Statement": []}
     role = session.client("iam").create_role(
         RoleName="any", AssumeRolePolicyDocument=json.dumps(trust)
@@ -79,7 +85,7 @@ def project(session: boto3.Session, tmp_path_factory: pytest.TempPathFactory) ->
         "RenditionsBucket": "renditions",
         "TableName": "catalog",
         "WorkQueueUrl": queue,
-        "WebhookQueueUrl": queue,
+        "WebhookQueueUrl": webhooks,
         "MaxReceiveCount": "5",
         "TopicArn": f"arn:aws:sns:{REGION}:{ACCOUNT}:announcements",
         **{f"Role{name.title().replace('_', '')}": role for name in FUNCTIONS},
