@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from infrastructure.stage import PROJECT
 from localcloud.cloud import LocalCloud
 from localcloud.processes import Child, free_port
-from localcloud.run import OF_THE_API
+from localcloud.run import CHANGEABLE
 from tests.waiting import eventually
 
 ADA = "ada@example.com"
@@ -341,7 +341,7 @@ def test_environment_chooses_who_may_call_and_the_welcome_says_how(
     tmp_path: Path, auth: str, words: list[str]
 ) -> None:
     """``API_AUTH=cognito make run``, over what the stage says, and back again on the same state."""
-    assert "API_AUTH" in OF_THE_API
+    assert "API_AUTH" in CHANGEABLE
     for chosen, expected in ((auth, words), ("none", ["make clean"])):
         api, cloud = free_port(), free_port()
         command = [sys.executable, "-m", "localcloud", "run", "--state", str(tmp_path / "state")]
