@@ -75,7 +75,7 @@ def test_failures_that_pass_are_tried_again(
     impatient: LocalCloud, rekognition: Callable[..., None]
 ) -> None:
     """Two tries fail, repeated calls of the SDK included; the third completes the image."""
-    rekognition(error="InternalServerError", next_calls=6)
+    rekognition(error="InternalServerError", operation="DetectLabels", next_calls=6)
 
     image = settled(impatient, upload(impatient, "third time.jpg"), ImageStatus.COMPLETED)
 
@@ -109,7 +109,8 @@ def test_throttling_is_not_the_images_fault(
     impatient: LocalCloud, rekognition: Callable[..., None]
 ) -> None:
     """However often calls are refused, the image waits, and no message is given up."""
-    rekognition(error="ThrottlingException", next_calls=16)  # five tries of three calls, and one
+    # Five tries of three calls, and one.
+    rekognition(error="ThrottlingException", operation="DetectLabels", next_calls=16)
 
     image = settled(impatient, upload(impatient, "throttled.jpg"), ImageStatus.COMPLETED)
 

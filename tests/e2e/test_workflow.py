@@ -98,7 +98,7 @@ CHANGING = {
 
 
 def lasting(image: Image) -> Image:
-    """A record without what differs between two runs of the same."""
+    """A record without what differs between two runs of the same, or by what else is there."""
     return replace(
         image,
         original=replace(image.original, version_id="", sequencer="", uploaded_at=""),
@@ -107,6 +107,7 @@ def lasting(image: Image) -> Image:
         processed_at=None,
         revision=0,
         attempt=0,
+        duplicates=(),
     )
 
 
