@@ -1,18 +1,18 @@
 """What is told of an image that has come to a final status: decided here, for every channel.
 
 A channel renders an announcement its way and decides nothing. Another channel is a module in
-``chalicelib.aws`` with ``publish``; another thing to tell, a Kind.
+``chalicelib.aws`` with ``publish``; another thing to tell, an EventKind.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from chalicelib.messages import printable
 from chalicelib.model import (
     BoundingBox,
+    EventKind,
     Image,
     ImageStatus,
     digest,
@@ -44,16 +44,6 @@ TOP_LABELS = 10
 """So many of the surest labels are there to filter by."""
 
 
-class Kind(StrEnum):
-    """What can be told of an image: its final status, and that the same was there before."""
-
-    COMPLETED = "COMPLETED"
-    QUARANTINED = "QUARANTINED"
-    FAILED = "FAILED"
-    DELETED = "DELETED"
-    DUPLICATE = "DUPLICATE"
-
-
 @dataclass(frozen=True, slots=True)
 class Announcement:
     """One thing to tell. It may be told again, and then has the same ``event_id``.
@@ -62,7 +52,7 @@ class Announcement:
     ``attributes`` are what subscriptions filter by.
     """
 
-    kind: Kind
+    kind: EventKind
     event_id: str
     event_time: str
     subject: str
@@ -74,13 +64,13 @@ class Announcement:
 
 def announcements_of(image: Image) -> tuple[Announcement, ...]:
     """What there is to tell of an image in a final status."""
-    kinds = [Kind(image.status)]
+    kinds = [EventKind(image.status)]
     if image.status.is_processed and image.duplicates:
-        kinds.append(Kind.DUPLICATE)
+        kinds.append(EventKind.DUPLICATE)
     return tuple(_announcement(kind, image) for kind in kinds)
 
 
-def _announcement(kind: Kind, image: Image) -> Announcement:
+def _announcement(kind: EventKind, image: Image) -> Announcement:
     event_time = _time_of(image)
     told = (image.image_id, image.original.version_id, str(image.attempt), kind, event_time)
     event_id = digest("\n".join(told))
@@ -111,7 +101,7 @@ def _time_of(image: Image) -> str:
     return image.original.uploaded_at if is_removed else image.updated_at
 
 
-def _attributes(kind: Kind, image: Image) -> dict[str, str | list[str]]:
+def _attributes(kind: EventKind, image: Image) -> dict[str, str | list[str]]:
     attributes: dict[str, str | list[str]] = {
         "status": str(kind),
         "source": SOURCE,
@@ -122,21 +112,20 @@ def _attributes(kind: Kind, image: Image) -> dict[str, str | list[str]]:
         attributes["label"] = labels
     if image.failure is not None:
         attributes["code"] = image.failure.code
-    if kind is Kind.QUARANTINED:
+    if kind is EventKind.QUARANTINED:
         attributes["moderation"] = list(image.withheld_for)
     if image.duplicates:
-        is_exact = any(duplicate.is_exact for duplicate in image.duplicates)
-        attributes["duplicate"] = "exact" if is_exact else "near"
+        attributes["duplicate"] = "exact" if image.is_copy else "near"
     return attributes
 
 
-def _gist(kind: Kind, details: Mapping[str, Any]) -> str:
+def _gist(kind: EventKind, details: Mapping[str, Any]) -> str:
     """What a short message says behind its headline."""
     if details["error"]:
         return f" ({details['error']['code']})"
-    if kind is Kind.QUARANTINED:
+    if kind is EventKind.QUARANTINED:
         return f" ({', '.join(details['withheld_for'])})"
-    return f" ({_likeness(details['duplicates'][0])})" if kind is Kind.DUPLICATE else ""
+    return f" ({_likeness(details['duplicates'][0])})" if kind is EventKind.DUPLICATE else ""
 
 
 def headline_of(details: Mapping[str, Any]) -> str:
@@ -226,7 +215,7 @@ def image_details(image: Image) -> dict[str, Any]:
         "fingerprint": to_plain(image.fingerprint),
         "renditions": [] if image.is_withheld else rendition_details(image),
     }
-    if image.fingerprint is not None and not image.fingerprint.sha256:
+    if image.fingerprint is not None and not image.sha256:
         del details["fingerprint"]["sha256"]  # of a record that is older than this member
     if description is not None:
         details |= to_plain(description)

@@ -12,8 +12,8 @@ from chalicelib.model import (
     MAILTO,
     PIPELINE_VERSION,
     QUARANTINE_PREFIX,
-    WEBHOOK_STATUSES,
     Destination,
+    EventKind,
     Feature,
     FeatureSpec,
     Limits,
@@ -216,13 +216,13 @@ def _parse_webhook(text: str) -> Destination:
     words, *labels = re.split(r"\s+label=", text.strip())
     url, *rest = words.split()
     statuses = tuple(rest[0].upper().split("+")) if rest else ()
-    is_legible = len(rest) <= 1 and {*statuses} <= {*WEBHOOK_STATUSES} and all(labels)
+    is_legible = len(rest) <= 1 and {*statuses} <= {*EventKind} and all(labels)
     is_address = url.startswith(MAILTO) and is_mail_address(url.removeprefix(MAILTO))
     if not (is_legible and (is_address or re.match(r"https?://", url))):
         raise ValueError(
             "has destinations as 'https://example.com/hook COMPLETED+FAILED label=Cat' or "
             "'mailto:ada@example.com', with "
-            f"commas in between and statuses of {', '.join(WEBHOOK_STATUSES)}, not {text.strip()!r}"
+            f"commas in between and statuses of {', '.join(EventKind)}, not {text.strip()!r}"
         )
     return Destination(
         destination_id=digest(url),

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from http import HTTPStatus
 
 PIPELINE_VERSION = "2"
 """Raise it when the same original, with the same settings, would give another result."""
@@ -44,6 +45,16 @@ class ImageStatus(StrEnum):
     def is_processed(self) -> bool:
         """Whether there is a result: renditions, and what Rekognition says of the picture."""
         return self in (ImageStatus.COMPLETED, ImageStatus.QUARANTINED)
+
+
+class EventKind(StrEnum):
+    """What can be told of an image: its final status, and that the same was there before."""
+
+    COMPLETED = "COMPLETED"
+    QUARANTINED = "QUARANTINED"
+    FAILED = "FAILED"
+    DELETED = "DELETED"
+    DUPLICATE = "DUPLICATE"
 
 
 class ResizeMode(StrEnum):
@@ -422,6 +433,16 @@ class Image:
         return self.original.image_id
 
     @property
+    def sha256(self) -> str:
+        """Of the original's bytes, in hex; empty where that is not known."""
+        return self.fingerprint.sha256 if self.fingerprint else ""
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether the same bytes were there before."""
+        return any(duplicate.is_exact for duplicate in self.duplicates)
+
+    @property
     def is_withheld(self) -> bool:
         """Whether its renditions are for reviewers only, whatever its status is by now."""
         return bool(self.withheld_for)
@@ -506,9 +527,6 @@ class DirectUpload:
     expires_at: str
 
 
-WEBHOOK_STATUSES = ("COMPLETED", "QUARANTINED", "FAILED", "DELETED", "DUPLICATE")
-"""What a destination can be told of."""
-
 MAX_WEBHOOK_LABELS = 50
 MAX_WEBHOOK_LABEL_LENGTH = 100
 MAX_DESCRIPTION_LENGTH = 200
@@ -548,7 +566,7 @@ MAILTO = "mailto:"
 class Destination:
     """A system that is told of images by webhooks, or somebody who is by mail.
 
-    ``secrets``: newest first. ``statuses``: of ``WEBHOOK_STATUSES``; ``labels``: it is told only of
+    ``secrets``: newest first. ``statuses``: of ``EventKind``; ``labels``: it is told only of
     images that show one of them; of either, none is all. One that is configured comes from the
     settings and is not changed but there.
     """
@@ -592,6 +610,11 @@ class Attempt:
     duration_ms: int = 0
     status: int | None = None
     error: str | None = None
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether the destination has said so (RFC 9110, 15.3)."""
+        return self.status is not None and self.status // 100 == HTTPStatus.OK // 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -525,7 +525,7 @@ def recognise(image: Image, proxy: bytes, journey: Journey, services: Services) 
 
     Raises PermanentError where Rekognition refuses it.
     """
-    first = services.catalog.first_of(_bytes_of(image), image.image_id)
+    first = services.catalog.first_of(image.sha256, image.image_id)
     if first is not None and _is_reusable(first, services):
         recognition = first.recognition
     else:
@@ -569,7 +569,7 @@ def completed(image: Image, looks: Fingerprint, renditions: tuple[Rendition, ...
     return replace(
         image,
         status=ImageStatus.QUARANTINED if image.is_withheld else ImageStatus.COMPLETED,
-        fingerprint=replace(looks, sha256=_bytes_of(image)),
+        fingerprint=replace(looks, sha256=image.sha256),
         renditions=renditions,
     )
 
@@ -662,15 +662,10 @@ def _duplicates_of(image: Image, services: Services) -> tuple[Duplicate, ...]:
         if image.image_id in {other.image_id, *(each.image_id for each in other.duplicates)}:
             found.pop(other.image_id, None)
         else:
-            is_exact = _bytes_of(image) == _bytes_of(other) != ""
+            is_exact = image.sha256 == other.sha256 != ""
             found[other.image_id] = Duplicate(other.image_id, bits, is_exact)
     nearest = sorted(found.values(), key=lambda each: (not each.is_exact, each.distance))
     return tuple(nearest[:MAX_DUPLICATES])
-
-
-def _bytes_of(image: Image) -> str:
-    """SHA-256 of its original, where that is known."""
-    return image.fingerprint.sha256 if image.fingerprint else ""
 
 
 def give_up(work: Work, error: BaseException, lease_until: datetime, services: Services) -> None:

@@ -53,13 +53,13 @@ from chalicelib.model import (
     MAX_DESCRIPTION_LENGTH,
     MAX_WEBHOOK_LABEL_LENGTH,
     MAX_WEBHOOK_LABELS,
-    WEBHOOK_STATUSES,
     Attempt,
     Circuit,
     Delivery,
     DeliveryPage,
     DeliveryState,
     Destination,
+    EventKind,
     Secret,
     digest,
     is_image_id,
@@ -271,8 +271,8 @@ def _deliver(job: Job, receive_count: int, destination: Destination, services: S
         _record(delivery, _held(told, services), services, None if is_last else later_s)
         raise NotDelivered(told, later_s)
     attempt, retry_after_s = _tried(job, destination, services)
-    if attempt.status and HTTPStatus.OK <= attempt.status < HTTPStatus.MULTIPLE_CHOICES:
-        _record(delivery, attempt, services, state=DeliveryState.DELIVERED)
+    if attempt.is_taken:
+        _record(delivery, attempt, services)
         _change_circuit(job.destination_id, _resumed, services)
     elif attempt.status == HTTPStatus.GONE:
         _switch(job.destination_id, GONE, services)
@@ -324,17 +324,17 @@ def _record(
     attempt: Attempt,
     services: Services,
     later_s: int | None = None,
-    state: DeliveryState | None = None,
 ) -> None:
     """Log what came of an attempt. What does not come back, and was not taken, is given up."""
     now = services.clock()
     while True:
         with suppress(StaleRevision):
             # Somebody else may have delivered it since, where the lease was over.
+            attempts = (*delivery.attempts, attempt)[-MAX_ATTEMPTS_KEPT:]
+            tried = replace(delivery, attempts=attempts)
             recorded = replace(
-                delivery,
-                state=state or _state_of(delivery, comes_back=later_s is not None),
-                attempts=(*delivery.attempts, attempt)[-MAX_ATTEMPTS_KEPT:],
+                tried,
+                state=_state_of(tried, comes_back=later_s is not None),
                 leased_until=None,
                 next_try_at=None
                 if later_s is None
@@ -350,10 +350,7 @@ def _record(
 
 def _was_taken(delivery: Delivery, since: str = "") -> bool:
     """Whether the destination has taken it, at that time or later."""
-    return any(
-        each.status is not None and each.status // 100 == 2 and each.at >= since  # noqa: PLR2004
-        for each in delivery.attempts
-    )
+    return any(each.is_taken and each.at >= since for each in delivery.attempts)
 
 
 def _state_of(delivery: Delivery, *, comes_back: bool) -> DeliveryState:
@@ -711,8 +708,8 @@ def _require_registered(destination: Destination) -> None:
 def _check(destination: Destination) -> None:
     """Raises InvalidRequest."""
     problems: dict[str, str] = {}
-    if not {*destination.statuses} <= {*WEBHOOK_STATUSES}:
-        problems["statuses"] = f"are of {', '.join(WEBHOOK_STATUSES)}"
+    if not {*destination.statuses} <= {*EventKind}:
+        problems["statuses"] = f"are of {', '.join(EventKind)}"
     labels = destination.labels
     if len(labels) > MAX_WEBHOOK_LABELS or not all(
         0 < len(each) <= MAX_WEBHOOK_LABEL_LENGTH for each in labels

@@ -38,7 +38,6 @@ from chalicelib.aws.layout import (
     first_key,
     has_bytes,
     image_id_at,
-    is_copy,
     label_partition,
     labels_of,
 )
@@ -128,7 +127,7 @@ def key_of_first(image: Image) -> Key | None:
 
     The first of copies may be gone, and nobody is the first then until the next one comes.
     """
-    if not bytes_of(image) or is_copy(image):
+    if not bytes_of(image) or image.is_copy:
         return None
     key = first_key(bytes_of(image))
     return key["pk"]["S"], key["sk"]["S"]

@@ -13,27 +13,21 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from chalicelib.aws import READ_BATCH, batches
-from chalicelib.aws.catalog import (
-    ABSENT,
-    BUSY,
-    STALE,
-    UNCHANGED,
-    UNTAKEN,
-    Catalog,
-    codes_of,
-)
+from chalicelib.aws.catalog import BUSY, STALE, Catalog, codes_of
 from chalicelib.aws.layout import (
+    ABSENT,
     SHARDS,
+    UNCHANGED,
     Key,
     added,
     addition,
     bytes_of,
     counter_key,
     entries_of,
-    first_entry,
     image_of,
     item_key,
     label_partition,
+    put_of_first,
     record_key,
 )
 from chalicelib.errors import StaleRevision
@@ -110,13 +104,9 @@ class Table:
 
     def put_first(self, image: Image, seen: Mapping[str, Any]) -> None:
         """Name an image as the first with its bytes, while what is named is what was ``seen``."""
-        gone = seen["put_down"] if seen else {"S": ""}
-        put = self._of_table(
-            Item=first_entry(bytes_of(image), image.image_id),
-            ConditionExpression=UNTAKEN,
-            ExpressionAttributeValues={":me": {"S": image.image_id}, ":gone": gone},
-        )
-        self._write_while(image.image_id, image, {"Put": put})
+        gone = seen["put_down"]["S"] if seen else ""
+        put = put_of_first(bytes_of(image), image.image_id, gone)
+        self._write_while(image.image_id, image, {"Put": self._of_table(**put)})
 
     def delete_entry(self, image_id: str, image: Image | None, key: Key) -> None:
         """Delete an entry, while the record is as it was read, or is not there."""

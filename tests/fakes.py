@@ -15,7 +15,7 @@ from threading import RLock
 from typing import Any
 
 from chalicelib import model, pipeline
-from chalicelib.announcements import Announcement, Kind
+from chalicelib.announcements import Announcement
 from chalicelib.aws.layout import (
     WORD_MARK,
     bytes_of,
@@ -40,6 +40,7 @@ from chalicelib.model import (
     DeliveryPage,
     Destination,
     DirectUpload,
+    EventKind,
     Image,
     ImageStatus,
     Label,
@@ -305,24 +306,16 @@ class FakeRenditions(Scripted):
         return f"https://renditions.example/{rendition.key}?expires={expires_s}"
 
 
-class FakeQueue(Scripted):
-    """A queue. ``receive`` gives what waits; what is not deleted can come again.
+class FakeReturns(Scripted):
+    """What all queues take back of what they have handed over.
 
-    ``handed_back`` is the delay, in seconds, of each message that shall come back; ``postponed``
-    that of each message whose copy shall come.
+    ``handed_back`` is the delay, in seconds, of each message that shall come back.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.sent: list[Work] = []
         self.deleted: list[WorkMessage] = []
         self.handed_back: dict[WorkMessage, int] = {}
-        self.postponed: dict[WorkMessage, int] = {}
-
-    def send(self, work: Iterable[Work]) -> None:
-        for item in work:
-            self._step("send")
-            self.sent.append(item)
 
     def delete(self, messages: Sequence[WorkMessage]) -> None:
         self._step("delete")
@@ -331,6 +324,23 @@ class FakeQueue(Scripted):
     def hand_back(self, delays_s: Mapping[WorkMessage, int]) -> None:
         self._step("hand_back")
         self.handed_back |= delays_s
+
+
+class FakeQueue(FakeReturns):
+    """A queue. ``receive`` gives what waits; what is not deleted can come again.
+
+    ``postponed`` is the delay, in seconds, of each message whose copy shall come.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[Work] = []
+        self.postponed: dict[WorkMessage, int] = {}
+
+    def send(self, work: Iterable[Work]) -> None:
+        for item in work:
+            self._step("send")
+            self.sent.append(item)
 
     def postpone(self, message: WorkMessage, delay_s: int) -> None:
         self._step("postpone")
@@ -351,27 +361,17 @@ def message_of(work: Work, receive_count: int = 1) -> WorkMessage:
     return WorkMessage(f"message-{number}", f"receipt-{number}", encode_work(work), receive_count)
 
 
-class FakeWebhookQueue(Scripted):
-    """A queue of texts. ``handed_back`` is the delay, in seconds, of what shall come back."""
+class FakeWebhookQueue(FakeReturns):
+    """A queue of texts."""
 
     def __init__(self) -> None:
         super().__init__()
         self.sent: list[str] = []
-        self.deleted: list[WorkMessage] = []
-        self.handed_back: dict[WorkMessage, int] = {}
 
     def send_bodies(self, bodies: Iterable[str]) -> None:
         for body in bodies:
             self._step("send_bodies")
             self.sent.append(body)
-
-    def delete(self, messages: Sequence[WorkMessage]) -> None:
-        self._step("delete")
-        self.deleted.extend(messages)
-
-    def hand_back(self, delays_s: Mapping[WorkMessage, int]) -> None:
-        self._step("hand_back")
-        self.handed_back |= delays_s
 
 
 class FakeMailer(Scripted):
@@ -642,7 +642,7 @@ class FakeChannel(Scripted):
     def statuses(self) -> list[str]:
         """The statuses that were told, and not what was told beside them."""
         kinds = [announcement.kind for announcement in self.published]
-        return [str(kind) for kind in kinds if kind is not Kind.DUPLICATE]
+        return [str(kind) for kind in kinds if kind is not EventKind.DUPLICATE]
 
 
 class FakeJourney:

@@ -20,6 +20,7 @@ from botocore.exceptions import ClientError
 
 from chalicelib.aws import READ_BATCH, batches, entries_at
 from chalicelib.aws.layout import (
+    ABSENT,
     BAND_DIGITS,
     BANDS,
     CHUNK_KEYS,
@@ -30,6 +31,7 @@ from chalicelib.aws.layout import (
     OLDEST,
     SHARDS,
     TOTALS_KEY,
+    UNCHANGED,
     WORD_MARK,
     added,
     added_by,
@@ -47,7 +49,6 @@ from chalicelib.aws.layout import (
     counters_of,
     cursor_of,
     entries_of,
-    first_entry,
     first_key,
     has_bytes,
     image_id_at,
@@ -57,6 +58,7 @@ from chalicelib.aws.layout import (
     item_key,
     position_at,
     position_of,
+    put_of_first,
     record_key,
     record_of,
     request_key,
@@ -73,12 +75,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Conditions of a write. Every write is of a record as it was read: whoever was faster wins.
-ABSENT = "attribute_not_exists(pk)"  # nobody has recorded this image yet
-UNCHANGED = "revision = :revision"  # nobody has written since it was read
+# Conditions of a write, beside those that the layout has.
 UNCLAIMED = "attribute_not_exists(pk) OR expires_at <= :now"  # or DynamoDB has yet to collect it
 THERE = "attribute_exists(pk)"
-UNTAKEN = "attribute_not_exists(pk) OR image_id = :me OR put_down = :gone"  # or as it was seen
 MINE = "image_id = :me"
 
 # Why a write was refused; the second of each is a reason of a cancelled transaction.
@@ -149,10 +148,14 @@ class Catalog:
         )
         return image_of(answer["Item"]) if "Item" in answer else None
 
-    def get_many(self, image_ids: Sequence[str]) -> dict[str, Image]:
-        """The records of these images, by id, as of a moment ago; what is not there is left out."""
+    def get_many(self, image_ids: Sequence[str], *, consistent: bool = False) -> dict[str, Image]:
+        """The records of these images, by id; what is not there is left out.
+
+        As of a moment ago, or ``consistent``: as they are now.
+        """
         keys = [record_key(image_id) for image_id in dict.fromkeys(image_ids)]
-        return {image.image_id: image for image in map(image_of, self._batch(keys))}
+        images = map(image_of, self._batch(keys, consistent=consistent))
+        return {image.image_id: image for image in images}
 
     def _batch(
         self, keys: Iterable[Any], *, consistent: bool = False
@@ -318,15 +321,8 @@ class Catalog:
 
     def _put_down(self, sha256: str, image_id: str, gone: str) -> None:
         """Raises StaleRevision where another image is the first, and not ``gone``."""
-        entry = first_entry(sha256, image_id)
-        self._write(
-            lambda: self.client.put_item(
-                TableName=self.table,
-                Item=entry,
-                ConditionExpression=UNTAKEN,
-                ExpressionAttributeValues={":me": {"S": image_id}, ":gone": {"S": gone}},
-            )
-        )
+        put = put_of_first(sha256, image_id, gone)
+        self._write(lambda: self.client.put_item(TableName=self.table, **put))
 
     def _give_back(self, sha256: str, image_id: str) -> None:
         """No longer name an image as the first with some bytes, if it is.
@@ -569,9 +565,7 @@ class Catalog:
             if distance <= max_distance
         )[:limit]
         # As they are now: who looks for its like once it is recorded must not miss who was faster.
-        keys = [record_key(image_id) for _, image_id in near]
-        found = map(image_of, self._batch(keys, consistent=True))
-        images = {image.image_id: image for image in found}
+        images = self.get_many([image_id for _, image_id in near], consistent=True)
         return [
             (images[image_id], distance)
             for distance, image_id in near

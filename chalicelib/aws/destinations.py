@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from boto3.dynamodb.types import TypeSerializer
-
 from chalicelib.aws import entries_at
 from chalicelib.aws.layout import (
+    ABSENT,
     CIRCUIT,
     DESTINATIONS,
     NEWEST,
+    UNCHANGED,
     circuit_key,
     cursor_of,
     deliveries_partition,
@@ -24,6 +24,7 @@ from chalicelib.aws.layout import (
     destination_key,
     position_at,
     right_below,
+    serialize,
 )
 from chalicelib.errors import StaleRevision
 from chalicelib.model import Circuit, Delivery, DeliveryPage, Destination
@@ -32,14 +33,8 @@ from chalicelib.plain import from_plain, to_plain
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-# Conditions of a write.
-ABSENT = "attribute_not_exists(pk)"  # there is no such record yet
-UNCHANGED = "revision = :revision"  # nobody has written since it was read
-
 DELIVERY_TTL = timedelta(days=30)
 """How long after its event a delivery is remembered."""
-
-_serialize = TypeSerializer().serialize
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +147,7 @@ class Deliveries:
 
 
 def _stored(record: Destination | Circuit | Delivery) -> dict[str, Any]:
-    return {name: _serialize(value) for name, value in to_plain(record).items()}
+    return {name: serialize(value) for name, value in to_plain(record).items()}
 
 
 def _loaded(kind: Any, entry: Any) -> Any:

@@ -103,10 +103,15 @@ CURSOR = r"[0-9]{13}\.[a-z2-7]{26}"
 # Around every position, which begins with the digits of a year.
 OLDEST, NEWEST = "0", ":"
 
+# Conditions of a write: of what is as it was read, so that whoever was faster wins.
+ABSENT = "attribute_not_exists(pk)"  # there is no such entry yet
+UNCHANGED = "revision = :revision"  # nobody has written since it was read
+UNTAKEN = "attribute_not_exists(pk) OR image_id = :me OR put_down = :gone"  # or as it was seen
+
 Key = tuple[str, str]
 """``pk`` and ``sk`` of an entry."""
 
-_serialize = TypeSerializer().serialize
+serialize = TypeSerializer().serialize
 deserialize = TypeDeserializer().deserialize
 
 
@@ -181,10 +186,17 @@ def first_key(sha256: str) -> dict[str, Any]:
     return item_key(f"SHA256#{sha256}", "FIRST")
 
 
-def first_entry(sha256: str, image_id: str) -> dict[str, Any]:
-    """Each that is put down is another, so that who has seen one knows whether it still is."""
+def put_of_first(sha256: str, image_id: str, gone: str) -> dict[str, Any]:
+    """The put of that entry, where there is none, or just the one that is ``gone``.
+
+    Each that is put down is another, so that who has seen one knows whether it still is.
+    """
     put_down = {"image_id": {"S": image_id}, "put_down": {"S": uuid4().hex}}
-    return first_key(sha256) | put_down
+    return {
+        "Item": first_key(sha256) | put_down,
+        "ConditionExpression": UNTAKEN,
+        "ExpressionAttributeValues": {":me": {"S": image_id}, ":gone": {"S": gone}},
+    }
 
 
 def band_partition(band: int, digits: str) -> str:
@@ -247,7 +259,7 @@ def record_of(image: Image) -> dict[str, Any]:
         }
     if not image.is_settled:
         attributes["unsettled"] = str(shard)
-    item = {name: _serialize(value) for name, value in attributes.items()}
+    item = {name: serialize(value) for name, value in attributes.items()}
     return item | record_key(image.image_id)
 
 
@@ -269,7 +281,7 @@ def entries_of(image: Image) -> dict[Key, dict[str, Any]]:
     An entry of a term carries the confidences of all, so that one query finds several at once.
     """
     confidences = confidences_of(image)
-    found = {"confidences": _serialize(_with_decimals(confidences))}
+    found = {"confidences": serialize(_with_decimals(confidences))}
     shard, position = shard_of(image.image_id), position_of(image)
     terms = [(term_partition(term, shard), position) for term in confidences]
     entries = {key: item_key(*key) | found for key in terms}
@@ -278,9 +290,7 @@ def entries_of(image: Image) -> dict[Key, dict[str, Any]]:
 
 def bytes_of(image: Image) -> str:
     """SHA-256 of the bytes that an image is known to have; empty where that is not known."""
-    if image.fingerprint is None or image.status is ImageStatus.DELETED:
-        return ""
-    return image.fingerprint.sha256
+    return "" if image.status is ImageStatus.DELETED else image.sha256
 
 
 def has_bytes(image: Image, sha256: str) -> bool:
@@ -291,11 +301,6 @@ def has_bytes(image: Image, sha256: str) -> bool:
     """
     known = bytes_of(image)
     return known == sha256 if known else image.status is ImageStatus.PROCESSING
-
-
-def is_copy(image: Image) -> bool:
-    """Whether the same bytes were there before."""
-    return any(duplicate.is_exact for duplicate in image.duplicates)
 
 
 def confidences_of(image: Image) -> dict[str, float]:
@@ -358,7 +363,7 @@ def counter_key(counter: str) -> dict[str, Any]:
 
 def change_of(shard: int, by: Mapping[str, int]) -> dict[str, Any]:
     """An entry that has yet to be added to the counters; no other has its key."""
-    return item_key(changes_partition(shard), uuid4().hex) | {"by": _serialize(dict(by))}
+    return item_key(changes_partition(shard), uuid4().hex) | {"by": serialize(dict(by))}
 
 
 def added_by(change: Mapping[str, Any]) -> Counter[str]:

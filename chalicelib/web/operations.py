@@ -38,7 +38,7 @@ from chalicelib.model import (
     MAX_URL_LENGTH,
     MAX_WEBHOOK_LABEL_LENGTH,
     MAX_WEBHOOK_LABELS,
-    WEBHOOK_STATUSES,
+    EventKind,
     ImageStatus,
     words_of,
 )
@@ -350,11 +350,11 @@ WEBHOOK_STATUS_LIST = Parameter(
     name="statuses",
     where="body",
     about="Only images that get into one of these statuses; none is all.",
-    parse=list_of(one_of(WEBHOOK_STATUSES), len(WEBHOOK_STATUSES)),
+    parse=list_of(one_of(EventKind), len(EventKind)),
     schema={
         "type": "array",
-        "items": {"type": "string", "enum": list(WEBHOOK_STATUSES)},
-        "maxItems": len(WEBHOOK_STATUSES),
+        "items": {"type": "string", "enum": list(EventKind)},
+        "maxItems": len(EventKind),
     },
     default=(),
     example=["COMPLETED", "FAILED"],

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
-from chalicelib.model import WEBHOOK_STATUSES, DeliveryState, ImageStatus, OutputFormat
+from chalicelib.model import DeliveryState, EventKind, ImageStatus, OutputFormat
 
 ID = "mdn5xqlfmkcrmdrxmbibq4sbfu"
 TIME = "2026-01-31T09:15:00.000Z"
@@ -351,7 +351,7 @@ EventId = Annotated[
         description="`webhook-id` of the messages that tell of it.",
     ),
 ]
-WebhookStatus = Annotated[str, Meta(extra_json_schema={"enum": list(WEBHOOK_STATUSES)})]
+WebhookStatus = Annotated[str, Meta(extra_json_schema={"enum": list(EventKind)})]
 WebhookSecret = Annotated[
     str,
     Meta(

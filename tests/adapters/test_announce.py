@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib.announcements import SOURCE, Announcement, Kind, announcements_of
+from chalicelib.announcements import SOURCE, Announcement, announcements_of
 from chalicelib.aws.announce import EventBus, Topic
+from chalicelib.model import EventKind
 from tests.adapters.conftest import Operations
 from tests.unit.test_announcements import (
     COMPLETED,
@@ -25,7 +26,7 @@ NUMBERS = count(1)
 
 def announcement(status: str, name: str = "é 🦊.jpg") -> Announcement:
     return Announcement(
-        kind=Kind(status),
+        kind=EventKind(status),
         event_id="abc",
         event_time="2026-01-31T09:15:00.000Z",
         subject=f"Image {status.lower()}: ? ?.jpg",

@@ -11,7 +11,7 @@ from urllib.request import urlopen
 import schemathesis
 from hypothesis import strategies as st
 
-from chalicelib.model import WEBHOOK_STATUSES
+from chalicelib.model import EventKind
 from chalicelib.web.operations import URL_TEXT, WEBHOOK_URL
 
 API = os.environ["API_URL"]
@@ -69,7 +69,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:  # noqa: ARG001
     body = case.body
     if case.operation.path.startswith("/webhooks") and isinstance(body, dict):
         statuses = body.get("statuses", [])
-        if isinstance(statuses, list) and all(each in WEBHOOK_STATUSES for each in statuses):
+        if isinstance(statuses, list) and all(each in EventKind for each in statuses):
             body["statuses"] = ["DUPLICATE" for _ in statuses or "1"]
         if body.get("url") in (WEBHOOK_URL.example, URL_TEXT.example):
             body["url"] = f"{API}/static/1.jpg"

@@ -92,9 +92,9 @@ class Side:
 
 CHANGING = {
     *("version_id", "revision", "uploaded_at", "updated_at", "processed_at", "renditions"),
-    *("event_id", "event_time"),
+    *("event_id", "event_time", "duplicates"),
 }
-"""What differs between two runs of the same."""
+"""What differs between two runs of the same, or by what else is there."""
 
 
 def lasting(image: Image) -> Image:

@@ -13,10 +13,10 @@ from datetime import timedelta
 import pytest
 
 from chalicelib import pipeline
-from chalicelib.announcements import Announcement, Kind
+from chalicelib.announcements import Announcement
 from chalicelib.errors import LeaseHeld
 from chalicelib.messages import Recheck
-from chalicelib.model import Image, Original, image_id_of
+from chalicelib.model import EventKind, Image, Original, image_id_of
 from chalicelib.sweep import enqueue_strays
 from tests.fakes import Alone, FakeChannel, FakeServices, Killed, Outage, uploaded
 from tests.pictures import photo, saved
@@ -131,7 +131,7 @@ def test_channel_that_fails_again_and_again_hinders_nobody(
     process(services)
     process(services)
 
-    assert kinds(services.topic) == kinds(services.bus) == [Kind.COMPLETED]
+    assert kinds(services.topic) == kinds(services.bus) == [EventKind.COMPLETED]
     assert services.recognizer.calls == ["recognize"]
 
 
@@ -148,7 +148,7 @@ def test_both_may_fail(services: FakeServices) -> None:
         process(services)
     process(services)
 
-    assert kinds(services.topic) == kinds(services.bus) == [Kind.COMPLETED]
+    assert kinds(services.topic) == kinds(services.bus) == [EventKind.COMPLETED]
 
 
 @pytest.mark.parametrize("failing", CHANNELS)
@@ -164,7 +164,7 @@ def test_removal_is_told_by_each(services: FakeServices, failing: str) -> None:
     pipeline.remove(removed, services)
     pipeline.remove(removed, services)
 
-    assert kinds(services.topic) == kinds(services.bus) == [Kind.COMPLETED, Kind.DELETED]
+    assert kinds(services.topic) == kinds(services.bus) == [EventKind.COMPLETED, EventKind.DELETED]
 
 
 @pytest.mark.parametrize("failing", CHANNELS)
@@ -178,7 +178,7 @@ def test_giving_up_is_told_by_each(services: FakeServices, failing: str) -> None
     services.clock.forward(minutes=1)
     by_recheck(services)
 
-    assert kinds(services.topic) == kinds(services.bus) == [Kind.FAILED]
+    assert kinds(services.topic) == kinds(services.bus) == [EventKind.FAILED]
     assert services.topic.published[0].event_time == services.bus.published[0].event_time
 
 
@@ -198,7 +198,7 @@ def test_duplicate_is_told_with_its_status(
         process(services)
     process(services)
 
-    both = [Kind.COMPLETED, Kind.DUPLICATE]
+    both = [EventKind.COMPLETED, EventKind.DUPLICATE]
     assert kinds(of(services, other_than(failing))) == both
     assert kinds(of(services, failing)) == both[:passing] + both
     ids = Counter(each.event_id for each in of(services, failing).published)
@@ -215,8 +215,8 @@ def test_what_was_told_of_one_version_says_nothing_of_the_next(services: FakeSer
     upload(services, TEXT)
     process(services)
 
-    assert kinds(services.topic) == [Kind.COMPLETED, Kind.FAILED]
-    assert kinds(services.bus) == [Kind.FAILED]
+    assert kinds(services.topic) == [EventKind.COMPLETED, EventKind.FAILED]
+    assert kinds(services.bus) == [EventKind.FAILED]
 
 
 def test_what_was_told_of_one_attempt_says_nothing_of_the_next(services: FakeServices) -> None:
@@ -229,8 +229,8 @@ def test_what_was_told_of_one_attempt_says_nothing_of_the_next(services: FakeSer
     pipeline.reprocess(image_id_of(KEY), services)
     process(services)
 
-    assert kinds(services.topic) == [Kind.COMPLETED] * 2
-    assert kinds(services.bus) == [Kind.COMPLETED]
+    assert kinds(services.topic) == [EventKind.COMPLETED] * 2
+    assert kinds(services.bus) == [EventKind.COMPLETED]
     assert services.topic.published[1].event_id == services.bus.published[0].event_id
 
 
@@ -253,8 +253,8 @@ def test_killed_at_a_channel(services: FakeServices, dies_at: str, way: Way) -> 
     way_again = by_redelivery if way is by_sweep else way
     way_again(services)
 
-    assert kinds(services.bus) == [Kind.COMPLETED]
-    assert kinds(services.topic) == [Kind.COMPLETED] * (told + 1)
+    assert kinds(services.bus) == [EventKind.COMPLETED]
+    assert kinds(services.topic) == [EventKind.COMPLETED] * (told + 1)
     assert len({each.event_id for each in services.topic.published + services.bus.published}) == 1
     assert services.recognizer.calls == ["recognize"]
 
@@ -266,13 +266,13 @@ def test_killed_before_the_mark(services: FakeServices, way: Way) -> None:
     services.catalog.before("save", go_on, go_on, Killed())
     with pytest.raises(Killed):
         process(services)
-    assert kinds(services.topic) == kinds(services.bus) == [Kind.COMPLETED]
+    assert kinds(services.topic) == kinds(services.bus) == [EventKind.COMPLETED]
 
     services.clock.forward(seconds=91)
     way(services)
     process(services)
 
-    assert kinds(services.topic) == kinds(services.bus) == [Kind.COMPLETED] * 2
+    assert kinds(services.topic) == kinds(services.bus) == [EventKind.COMPLETED] * 2
     assert len({each.event_id for each in services.topic.published + services.bus.published}) == 1
 
 
@@ -288,8 +288,8 @@ def test_killed_before_the_mark_of_who_was_told(services: FakeServices, failing:
     services.clock.forward(seconds=91)
     process(services)
 
-    assert kinds(of(services, failing)) == [Kind.COMPLETED]
-    assert kinds(of(services, other_than(failing))) == [Kind.COMPLETED] * 2
+    assert kinds(of(services, failing)) == [EventKind.COMPLETED]
+    assert kinds(of(services, other_than(failing))) == [EventKind.COMPLETED] * 2
 
 
 def test_two_that_tell_at_once_do_not_double(services: FakeServices) -> None:
@@ -307,7 +307,7 @@ def test_two_that_tell_at_once_do_not_double(services: FakeServices) -> None:
     process(services)
 
     assert met == [LeaseHeld]
-    assert kinds(services.topic) == kinds(services.bus) == [Kind.COMPLETED]
+    assert kinds(services.topic) == kinds(services.bus) == [EventKind.COMPLETED]
 
 
 # ── the same event ───────────────────────────────────────────────────────────────────────────────

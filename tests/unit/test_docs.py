@@ -9,10 +9,10 @@ from typing import get_args
 
 import pytest
 
-from chalicelib.announcements import Kind, announcements_of
+from chalicelib.announcements import announcements_of
 from chalicelib.aws.recognition import OPERATIONS
 from chalicelib.config import FACE_ATTRIBUTES, FEATURES, MAX_COUNTS, Settings, read_settings
-from chalicelib.model import Duplicate, Feature
+from chalicelib.model import Duplicate, EventKind, Feature
 from chalicelib.prices import RECOGNITION_USD
 from chalicelib.services import Step
 from chalicelib.telemetry import COUNTS
@@ -231,4 +231,4 @@ def test_every_event_is_explained() -> None:
         for event, status, _ in rows(document("events.md"), "What is told, and when")
         if named(status)
     ]
-    assert told == [(f"image.{kind.lower()}", kind) for kind in Kind]
+    assert told == [(f"image.{kind.lower()}", kind) for kind in EventKind]

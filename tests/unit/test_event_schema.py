@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from chalicelib.announcements import EVENT_VERSION, FOUND, Kind, announcements_of
-from chalicelib.model import Duplicate
+from chalicelib.announcements import EVENT_VERSION, FOUND, announcements_of
+from chalicelib.model import Duplicate, EventKind
 from tests import schemas
 from tests.fakes import FakeServices, uploaded
 from tests.unit import test_announcements as told
@@ -38,7 +38,7 @@ def test_schema_names_every_kind_and_all_that_may_be_left_out() -> None:
     """What the code adds, the types have to have, too."""
     members = SCHEMA["properties"]
 
-    assert set(members["event_type"]["enum"]) == {f"image.{kind.lower()}" for kind in Kind}
+    assert set(members["event_type"]["enum"]) == {f"image.{kind.lower()}" for kind in EventKind}
     assert members["event_version"]["enum"] == [EVENT_VERSION]
     assert {name for name in members if name.endswith("_omitted")} == {
         f"{name}_omitted" for name in FOUND
@@ -65,7 +65,12 @@ def test_what_the_pipeline_announces_is_as_described(services: FakeServices) -> 
         uploaded(services, f"uploads/{name}.jpg", *([body] if body else []))
 
     kinds = [each.kind for each in services.topic.published]
-    assert kinds == [Kind.COMPLETED, Kind.COMPLETED, Kind.DUPLICATE, Kind.FAILED]
+    assert kinds == [
+        EventKind.COMPLETED,
+        EventKind.COMPLETED,
+        EventKind.DUPLICATE,
+        EventKind.FAILED,
+    ]
     assert [faults(each.details) for each in services.topic.published] == [[]] * 4
 
 

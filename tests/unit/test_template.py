@@ -17,9 +17,8 @@ import boto3
 import pytest
 
 import app
-from chalicelib.announcements import Kind
 from chalicelib.config import AUTHS, UPLOADS_PREFIX, Settings
-from chalicelib.model import ImageStatus
+from chalicelib.model import EventKind, ImageStatus
 from chalicelib.services import Step
 from chalicelib.sweep import TIME_TO_END
 from chalicelib.telemetry import COUNTS, NAMESPACE
@@ -1002,7 +1001,7 @@ def test_statuses_are_those_that_are_announced(how: str) -> None:
     """The filter's words are those of the message attribute."""
     pattern = SOURCE["Parameters"][f"Notification{how}Statuses"]["AllowedPattern"]
 
-    assert set(re.findall(r"[A-Z]+", pattern)) == set(Kind)
+    assert set(re.findall(r"[A-Z]+", pattern)) == set(EventKind)
 
 
 def test_budget_counts_the_stage_and_what_takes_no_tag() -> None:
