@@ -26,6 +26,7 @@ from chalicelib.model import (
     is_mail_address,
     is_secret,
 )
+from chalicelib.moderation import TAXONOMY
 
 UPLOADS_PREFIX = "uploads/"
 """Where originals live in the uploads bucket. Only keys under it trigger the pipeline."""
@@ -48,7 +49,7 @@ DEFAULT_RECOGNITION = "labels 20 70%"
 FEATURES = {
     Feature.LABELS: FeatureSpec(Feature.LABELS, 20, 70.0),
     Feature.PROPERTIES: FeatureSpec(Feature.PROPERTIES),
-    Feature.MODERATION: FeatureSpec(Feature.MODERATION, 20, 50.0),
+    Feature.MODERATION: FeatureSpec(Feature.MODERATION, 100, 50.0),
     Feature.FACES: FeatureSpec(Feature.FACES, 20, 80.0),
     Feature.TEXT: FeatureSpec(Feature.TEXT, 50, 80.0),
     Feature.CELEBRITIES: FeatureSpec(Feature.CELEBRITIES, 20, 80.0),
@@ -58,7 +59,7 @@ FEATURES = {
 MAX_COUNTS = {
     # A transaction of DynamoDB takes 100 items: see WRITES in chalicelib/aws/catalog.py.
     Feature.LABELS: 90,
-    Feature.MODERATION: 100,
+    Feature.MODERATION: 100,  # more than there are: see TAXONOMY in chalicelib/moderation.py
     Feature.FACES: 100,
     Feature.TEXT: 100,
     Feature.CELEBRITIES: 64,
@@ -173,8 +174,8 @@ def _confidence(word: str) -> float | None:
 def parse_quarantine(text: str) -> tuple[QuarantineRule, ...]:
     """Rules from ``label confidence%, label never, any confidence%, …``; empty is none.
 
-    Labels are as Rekognition writes them, of several words perhaps. Raises ValueError naming the
-    rule it cannot read.
+    Labels are those of TAXONOMY in any case, of several words perhaps. Raises ValueError naming the
+    rule it cannot read, or the label that there is not, with the nearest.
     """
     rules = tuple(_parse_rule(part) for part in text.split(",") if part.strip())
     labels = [rule.label.casefold() for rule in rules]
@@ -196,8 +197,23 @@ def _parse_rule(text: str) -> QuarantineRule:
             "has rules as 'Violence 80%' (from 0% to 100%) or 'Alcohol never', with commas in "
             f"between, not {text.strip()!r}"
         )
-    label = " ".join(words)
-    return QuarantineRule(ANY_LABEL if label.lower() == ANY_LABEL else label, confidence)
+    return QuarantineRule(_moderation_label(" ".join(words)), confidence)
+
+
+def _moderation_label(name: str) -> str:
+    """The label of that name in whatever case, as Rekognition spells it, or ANY_LABEL."""
+    labels = {label.casefold(): label for label in (ANY_LABEL, *TAXONOMY)}
+    if label := labels.get(name.casefold()):
+        return label
+    from difflib import get_close_matches  # noqa: PLC0415 - for who misspells alone
+
+    nearest = get_close_matches(name.casefold(), labels, n=1)
+    hint = (
+        f"the nearest is {labels[nearest[0]]!r}"
+        if nearest
+        else "all stand at https://docs.aws.amazon.com/rekognition/latest/dg/moderation-api.html"
+    )
+    raise ValueError(f"has a rule for {name!r}, which is no moderation label: {hint}")
 
 
 def parse_webhooks(text: str) -> tuple[Destination, ...]:
@@ -557,7 +573,12 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
             "'moderation' to it, or leave QUARANTINE empty"
         )
         return
-    least = moderation[0].min_confidence
+    most, least = moderation[0].max_count, moderation[0].min_confidence
+    if most < MAX_COUNTS[Feature.MODERATION]:
+        yield (
+            f"QUARANTINE has rules, but RECOGNITION keeps {most} moderation labels at most, and "
+            f"what is not kept withholds nothing: leave the {most} behind 'moderation' out"
+        )
     for rule in values["quarantine"]:
         if rule.min_confidence is not None and rule.min_confidence < least:
             yield (

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
 from chalicelib.aws.recognition import ATTRIBUTES, OPERATIONS, Recognizer
-from chalicelib.config import FACE_ATTRIBUTES, FEATURES, parse_recognition
+from chalicelib.config import FACE_ATTRIBUTES, FEATURES, parse_quarantine, parse_recognition
 from chalicelib.errors import RecognitionRefused, Throttled
 from chalicelib.imaging import render
 from chalicelib.logs import FACTS, bound
@@ -35,6 +35,7 @@ from chalicelib.model import (
     Recognition,
     TextLine,
 )
+from chalicelib.moderation import TAXONOMY, reasons_to_withhold
 from localcloud.cloud import LocalCloud
 from localcloud.emulator import REGION
 from localcloud.rekognition.server import FAULTS_PATH
@@ -358,6 +359,23 @@ def test_moderation_labels_come_with_what_they_belong_to(client: Any) -> None:
         recognition = answered(client, f"moderation {most} 55%", answer, MinConfidence=55.0)
 
         assert recognition == Recognition(moderation=expected[:most])
+
+
+def test_every_moderation_label_can_withhold(client: Any) -> None:
+    """All that there are at once: without a number, the least sure is kept, too, and judged."""
+    answer = {
+        "ModerationLabels": [
+            {"Name": label, "Confidence": 99.0 - place / 2, "ParentName": parent}
+            for place, (label, parent) in enumerate(TAXONOMY.items())
+        ]
+    }
+    *_, last = TAXONOMY
+
+    moderation = answered(client, "moderation", answer, MinConfidence=50.0).moderation
+
+    assert [label.name for label in moderation] == [*TAXONOMY]
+    assert len(moderation) > 20
+    assert reasons_to_withhold(moderation, parse_quarantine(f"{last} 60%")) == (last,)
 
 
 SAID = {"Value": True, "Confidence": 98.765}

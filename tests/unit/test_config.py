@@ -1,5 +1,6 @@
 """Settings: read at once, and refused at once with all that is wrong."""
 
+from collections.abc import Callable
 from dataclasses import fields
 
 import pytest
@@ -31,6 +32,7 @@ from chalicelib.model import (
     Secret,
     digest,
 )
+from chalicelib.moderation import TAXONOMY
 
 STAGE = {
     "STAGE": "dev",
@@ -377,6 +379,51 @@ def test_rule_that_cannot_be_read_says_where(text: str, trouble: str) -> None:
         parse_quarantine(text)
 
 
+@pytest.mark.parametrize("write", [str, str.lower, str.upper, str.swapcase])
+def test_rule_may_be_for_any_label_in_any_case(write: Callable[[str], str]) -> None:
+    """Of every level; it is kept as Rekognition spells it."""
+    rules = parse_quarantine(",".join(f"{write(label)} 80%" for label in TAXONOMY))
+
+    assert [rule.label for rule in rules] == [*TAXONOMY]
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("Vilence", "Violence"),
+        ("VILENCE", "Violence"),
+        ("Weapon", "Weapons"),
+        ("Weapons Violence", "Weapon Violence"),
+        ("Graphic-Violence", "Graphic Violence"),
+        ("Self Harm", "Self-Harm"),
+        ("Blood and Gore", "Blood & Gore"),
+        ("drugs and tobacco", "Drugs & Tobacco"),
+        ("Alcohol Beverages", "Alcoholic Beverages"),
+        ("Aany", "any"),
+    ],
+)
+def test_rule_for_a_label_that_is_misspelt_is_refused(name: str, nearest: str) -> None:
+    """It would withhold nothing, and nobody would know; the message has what was meant."""
+    for text in (f"{name} 80%", f"any 90%, {name} never"):
+        with pytest.raises(SettingsError) as raised:
+            read(RECOGNITION="moderation", QUARANTINE=text)
+
+        assert (
+            f"QUARANTINE has a rule for {name!r}, which is no moderation label: the nearest is "
+            f"{nearest!r}"
+        ) in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["Suggestive", "Drugs", "Cat", "🔫"])
+def test_rule_for_a_label_that_there_is_not_is_refused(name: str) -> None:
+    """Nor is any like it, such as for those of former versions: it is said where they stand."""
+    with pytest.raises(
+        ValueError,
+        match=f"'{name}', which is no moderation label: all stand at https://docs.aws.amazon.com/",
+    ):
+        parse_quarantine(f"Violence 80%, {name} 80%")
+
+
 def test_quarantine_needs_moderation() -> None:
     """Else nothing would ever be withheld: it is said what to do, beside all other problems."""
     with pytest.raises(SettingsError) as raised:
@@ -404,6 +451,28 @@ def test_quarantine_needs_labels_that_are_asked_for() -> None:
     assert "'any' from 40 % on" in message
     assert "Explicit" not in message
     assert read(RECOGNITION="moderation 40%", QUARANTINE="any 40%").quarantine
+
+
+@pytest.mark.parametrize("most", [1, 20, 99])
+def test_quarantine_needs_all_labels(most: int) -> None:
+    """What is not kept would withhold nothing; without rules, anybody may keep fewer."""
+    few = f"labels 20, moderation {most} 50%"
+    with pytest.raises(SettingsError) as raised:
+        read(RECOGNITION=few, QUARANTINE="any 40%")
+
+    message = str(raised.value)
+    assert f"RECOGNITION keeps {most} moderation labels at most" in message
+    assert f"leave the {most} behind 'moderation' out" in message
+    assert "'any' from 40 % on" in message
+    assert read(RECOGNITION=few).recognition[1].max_count == most
+    for all_of_them in ("moderation", "moderation 100"):
+        assert read(RECOGNITION=all_of_them, QUARANTINE="any 80%").quarantine
+
+
+def test_all_moderation_labels_are_kept_unless_said_otherwise() -> None:
+    """Rekognition cannot name more, also where it has learned some."""
+    assert FEATURES[Feature.MODERATION].max_count == MAX_COUNTS[Feature.MODERATION]
+    assert MAX_COUNTS[Feature.MODERATION] > len(TAXONOMY)
 
 
 def test_unreadable_recognition_is_the_only_complaint_about_it() -> None:
@@ -453,8 +522,8 @@ def test_version_of_the_recipe_is_of_what_is_meant() -> None:
     ).recipe_version
 
     same = read(
-        RECOGNITION="Labels 70% 20, moderation 50%, faces 20 beard SMILE 80.0%",
-        QUARANTINE="Violence 80.0%, ANY 90%",
+        RECOGNITION="Labels 70% 20, moderation 50% 100, faces 20 beard SMILE 80.0%",
+        QUARANTINE="VIOLENCE 80.0%, ANY 90%",
     )
     assert same.recipe_version == version
 

@@ -1,9 +1,11 @@
 """Which moderation labels withhold an image, by a policy's rules."""
 
+from collections import Counter
+
 import pytest
 
 from chalicelib.model import ModerationLabel, QuarantineRule
-from chalicelib.moderation import reasons_to_withhold
+from chalicelib.moderation import TAXONOMY, reasons_to_withhold
 
 VIOLENCE = ModerationLabel("Violence", 90)
 WEAPON = ModerationLabel("Weapon Violence", 90, "Violence")
@@ -150,3 +152,61 @@ def test_rules_hold_in_whatever_order(case: str) -> None:
     labels, policy, reasons = CASES[case]
 
     assert list(reasons_to_withhold(labels, policy[::-1])) == reasons
+
+
+# ── the labels that there are ────────────────────────────────────────────────────────────────────
+
+
+def above(label: str) -> list[str]:
+    """The label and all that it is below, up to the top; ends where that goes round in circles."""
+    way = [label]
+    while (parent := TAXONOMY[way[-1]]) and len(way) <= len(TAXONOMY):
+        way.append(parent)
+    return way
+
+
+def test_taxonomy_leads_to_its_top() -> None:
+    """Each label is at the top or below another one that there is, on three levels at most."""
+    assert {len(above(label)) for label in TAXONOMY} == {1, 2, 3}
+
+
+def test_label_of_the_taxonomy_has_one_spelling() -> None:
+    """Rules and answers are compared in whatever case, and rules without spaces around."""
+    names = {label.casefold() for label in TAXONOMY}
+
+    assert len(names) == len(TAXONOMY)
+    assert all(label == " ".join(label.split()) for label in TAXONOMY)
+    assert "any" not in names, "which stands for all"
+    assert not any("," in label or "%" in label for label in TAXONOMY), "which are of rules"
+
+
+def test_taxonomy_is_that_of_version_7() -> None:
+    """Its top level, how many there are below each, and what version 6 had called otherwise."""
+    below = Counter(above(label)[-1] for label in TAXONOMY)
+
+    assert below == {
+        "Explicit": 8,
+        "Non-Explicit Nudity of Intimate parts and Kissing": 11,
+        "Swimwear or Underwear": 3,
+        "Violence": 8,
+        "Visually Disturbing": 6,
+        "Drugs & Tobacco": 5,
+        "Alcohol": 4,
+        "Rude Gestures": 2,
+        "Gambling": 1,
+        "Hate Symbols": 4,
+    }
+    assert TAXONOMY.keys().isdisjoint({"Suggestive", "Drugs", "Tobacco", "Self Injury"})
+    assert above("Explosions and Blasts") == [
+        *("Explosions and Blasts", "Graphic Violence", "Violence")
+    ]
+
+
+@pytest.mark.parametrize("label", TAXONOMY)
+def test_every_label_withholds_by_each_rule_above_it(label: str) -> None:
+    """With those above it in the answer, as Rekognition gives them."""
+    way = above(label)
+    labels = [ModerationLabel(name, 90, TAXONOMY[name]) for name in reversed(way)]
+
+    for rule in (*way, "any"):
+        assert label in reasons_to_withhold(labels, (QuarantineRule(rule, 80),))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from chalicelib.model import (
     Recognition,
     image_id_of,
 )
+from chalicelib.moderation import TAXONOMY
 from chalicelib.services import Recipe
 from infrastructure.backfill import Group, group_of
 from tests.fakes import CAT, LIMITS, PATIENCE, RECIPE, Alone, FakeServices, Killed, Outage
@@ -174,6 +176,24 @@ def test_image_that_shows_what_a_rule_names_is_withheld(services: FakeServices) 
     assert image.recognition == VIOLENT
     assert services.topic.statuses == ["QUARANTINED"]
     assert services.telemetry.statuses == ["QUARANTINED"]
+
+
+def test_image_is_withheld_for_the_least_sure_of_many_labels() -> None:
+    """However many there are, the last is judged, too, and kept."""
+    services = guarded(STRICT)
+    others = (label for label in TAXONOMY if label != "Violence")
+    moderation = (
+        *(ModerationLabel(label, 99, TAXONOMY[label]) for label in islice(others, 20)),
+        ModerationLabel("Violence", 80),
+    )
+    services.recognizer.recognition = Recognition(moderation=moderation)
+
+    finish(services)
+
+    image = recorded(services)
+    assert (image.status, image.withheld_for) == ("QUARANTINED", ("Violence",))
+    assert image.recognition.moderation == moderation
+    assert all(key.startswith("quarantine/") for key in services.renditions.stored)
 
 
 @pytest.mark.parametrize("recipe", [OPEN, LAX])
