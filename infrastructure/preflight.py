@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 from boto3 import Session
 
-from chalicelib.errors import PipelineError
-from infrastructure.stage import setting_of
+from chalicelib.config import read_settings
+from chalicelib.errors import PipelineError, SettingsError
+from infrastructure.stage import FROM_STACK
 
 LEAST_PYTHON = (3, 12)
 """Pillow's wheels ask for a newer glibc than Lambda's Python 3.11 has, which is Amazon Linux 2."""
@@ -77,6 +78,7 @@ def preflight(
     is_local = is_on_loopback(os.environ)
     problems = [
         *_stage_problems(stage),
+        *_setting_problems(variables),
         *_api_problems(variables, is_local=is_local, may_be_open=may_be_open),
     ]
     if not is_local:
@@ -113,16 +115,18 @@ def _stage_problems(stage: str) -> list[str]:
     return []
 
 
+def _setting_problems(variables: Mapping[str, str]) -> list[str]:
+    """Of all that a stage says: else its functions would be deployed, and none of them start."""
+    try:
+        read_settings(dict.fromkeys(FROM_STACK, "1") | variables)
+    except SettingsError as error:
+        return [str(error)]
+    return []
+
+
 def _api_problems(variables: Mapping[str, str], *, is_local: bool, may_be_open: bool) -> list[str]:
-    problems = []
-    for name in ("api_auth", "api_allowed_origins"):
-        try:
-            setting_of(variables, name)
-        except ValueError as error:
-            problems.append(f"{name.upper()} {error}: change it in .chalice/config.json.")
-    if variables.get("API_AUTH") == "none" and not is_local and not may_be_open:
-        problems.append(OPEN_API)
-    return problems
+    is_open = variables.get("API_AUTH") == "none"
+    return [OPEN_API] if is_open and not is_local and not may_be_open else []
 
 
 def _python_problems(version: tuple[int, ...]) -> list[str]:

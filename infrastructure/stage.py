@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,12 @@ PARAMETERS = PROJECT / "infrastructure" / "parameters.json"
 CONFIG = PROJECT / ".chalice" / "config.json"
 SOMETIMES = ("USER_POOL_ARN", "USER_POOL_CLIENT_ID", "STATE_MACHINE_ARN")
 """Variables that a stack tells or, once other settings ask for no such thing any more, does not."""
+
+FROM_STACK = {
+    *(each.name.upper() for each in fields(Settings) if each.metadata["default"] is MISSING),
+    *SOMETIMES,
+}
+"""Variables that only a stack can tell."""
 
 TAG = "image-pipeline-stage"
 """Every resource of a stage carries it, with the stage's name: CloudFormation hands it down."""
