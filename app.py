@@ -15,7 +15,7 @@ from chalice.app import (
     SQSEvent,
 )
 
-from chalicelib import logs, pipeline, stages, webhooks, worker
+from chalicelib import deliveries, logs, pipeline, stages, webhooks, worker
 from chalicelib.bootstrap import services, settings, sign_in
 from chalicelib.config import STEP_FUNCTIONS, UPLOADS_PREFIX
 from chalicelib.messages import object_events, work_messages
@@ -96,7 +96,7 @@ def process_images(event: SQSEvent) -> None:
     maximum_concurrency=settings().webhook_concurrency,
 )
 def deliver_webhooks(event: SQSEvent) -> None:
-    webhooks.deliver_batch(work_messages(event.to_dict()), time_left(event), services())
+    deliveries.deliver_batch(work_messages(event.to_dict()), time_left(event), services())
 
 
 @app.schedule(Rate(1, unit=Rate.HOURS))

@@ -20,15 +20,16 @@
     │   ├── ImageNotFound           image_not_found · 404
     │   ├── RenditionNotFound       rendition_not_found · 404
     │   ├── FileNotFound            file_not_found · 404
-    │   ├── DestinationNotFound     destination_not_found · 404
+    │   ├── DestinationNotFound     webhook_not_found · 404
     │   ├── DeliveryNotFound        delivery_not_found · 404
     │   ├── MethodNotAllowed        method_not_allowed · 405
     │   ├── KeyTaken                key_taken · 409
     │   ├── KeyInUse                key_in_use · 409
     │   ├── NotQuarantined          not_quarantined · 409
     │   ├── VersionReplaced         version_replaced · 409
-    │   ├── TooManyDestinations     too_many_destinations · 409
-    │   ├── DestinationIsConfigured destination_is_configured · 409
+    │   ├── TooManyDestinations     too_many_webhooks · 409
+    │   ├── TooManyRotations        too_many_rotations · 409
+    │   ├── DestinationIsConfigured webhook_is_configured · 409
     │   ├── PayloadTooLarge         payload_too_large · 413
     │   ├── UnsupportedMediaType    unsupported_media_type · 415
     │   ├── UnfetchableUrl          unfetchable_url · 422
@@ -161,11 +162,11 @@ class FileNotFound(RequestError):
 
 
 class DestinationNotFound(RequestError):
-    code = "destination_not_found"
+    code = "webhook_not_found"
     status = 404
 
     def __init__(self) -> None:
-        super().__init__("There is no destination with this id.")
+        super().__init__("There is no webhook with this id.")
 
 
 class DeliveryNotFound(RequestError):
@@ -173,7 +174,7 @@ class DeliveryNotFound(RequestError):
     status = 404
 
     def __init__(self) -> None:
-        super().__init__("The destination was told of no such event within the last 30 days.")
+        super().__init__("The webhook was told of no such event within the last 30 days.")
 
 
 class MethodNotAllowed(RequestError):
@@ -214,16 +215,23 @@ class VersionReplaced(RequestError):
 
 
 class TooManyDestinations(RequestError):
-    code = "too_many_destinations"
+    code = "too_many_webhooks"
+    status = 409
+
+
+class TooManyRotations(RequestError):
+    """Another one would take a secret away that was promised for longer."""
+
+    code = "too_many_rotations"
     status = 409
 
 
 class DestinationIsConfigured(RequestError):
-    code = "destination_is_configured"
+    code = "webhook_is_configured"
     status = 409
 
     def __init__(self) -> None:
-        super().__init__("This destination comes from the settings: change WEBHOOKS there.")
+        super().__init__("This webhook comes from the settings: change WEBHOOKS there.")
 
 
 class PayloadTooLarge(RequestError):

@@ -1,63 +1,39 @@
-"""Webhooks: telling other systems what became of an image, signed, at least once; and people.
+"""Webhooks: who is told what became of an image, by which secret they know that it is true.
 
-An announcement arrives on the webhook queue and becomes a message for each destination that it is
-for; each of these is one signed POST (Standard Webhooks 1.0), or one mail. What is not taken comes
-back through the visibility of its message, over a day, so that no destination waits for another.
-The log of deliveries says what was sent, and keeps it from being sent again; two workers at once
-are kept apart by its lease. A destination that fails again and again is left alone for a while: its
-circuit.
-
-Records are only written as they were read, so each step reads, decides, writes, and starts again
-when somebody was faster.
+How they are told is in ``deliveries``. Records are only written as they were read, so each change
+reads, decides, writes, and starts again when somebody was faster.
 """
 
 import base64
-import hmac
 import json
-import logging
-import random
-import re
 import secrets
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
-from http import HTTPStatus
+from dataclasses import replace
+from datetime import timedelta
 from time import monotonic
-from typing import TYPE_CHECKING, Any
 
+from chalicelib.circuits import switch
+from chalicelib.deliveries import TEST, TOTAL_TIMEOUT_S, Job, directory_of, policy_of, valid
 from chalicelib.errors import (
-    BatchFailed,
     DeliveryNotFound,
     DestinationIsConfigured,
     DestinationNotFound,
     InvalidRequest,
-    MalformedMessage,
-    NotDelivered,
-    NotMailed,
-    OutOfTime,
     StaleRevision,
-    TookTooLong,
     TooManyDestinations,
+    TooManyRotations,
     Unreachable,
 )
-from chalicelib.logs import bound, carried
-from chalicelib.messages import WorkMessage, timestamp
+from chalicelib.messages import timestamp
 from chalicelib.model import (
     BY_HAND,
-    GONE,
-    MAILTO,
     MAX_DESCRIPTION_LENGTH,
     MAX_WEBHOOK_LABEL_LENGTH,
     MAX_WEBHOOK_LABELS,
-    Attempt,
-    Circuit,
     Delivery,
     DeliveryPage,
-    DeliveryState,
     Destination,
     EventKind,
     Secret,
@@ -66,491 +42,25 @@ from chalicelib.model import (
 )
 from chalicelib.services import Services
 
-if TYPE_CHECKING:
-    from http.client import HTTPResponse
-
-    from chalicelib.outbound import Policy
-
-logger = logging.getLogger("image-pipeline")
-
-TEST = "webhook.test"
-"""The type of an event that is about no image: it is tried once, whatever the circuit says."""
-
-RETRY_DELAYS_S = (5, 300, 1_800, 7_200, 18_000, 28_800, 28_800)
-"""Until each next try, 24 hours in all; a fifth more or less, so that not all come at once."""
-
-MAX_TRIES = len(RETRY_DELAYS_S) + 1
-"""After as many receives SQS moves a message to the dead-letter queue: its redrive policy."""
-
-MAX_DELAY_S = 12 * 3600 - 60
-"""SQS hides a message for 12 hours at most, what it was worked on included."""
-
-FAILURES_TO_PAUSE = 5
-PAUSE_S, MAX_PAUSE_S = 600, 6 * 3600
-"""How long a destination is left alone: twice as long each time, and up to a fifth more."""
-
-LEASE = timedelta(seconds=60)
-"""How long who delivers keeps others away: longer than the function may run."""
-
-TIME_TO_HAND_BACK = timedelta(seconds=3)
-"""Kept free at the end of an invocation, to give the queue back what was not taken."""
-
-TIME_TO_DELIVER = timedelta(seconds=12)
-"""A delivery is not begun with less than this left, beside the time to hand back."""
-
-CONNECT_TIMEOUT_S = 3
-TOTAL_TIMEOUT_S = 10
-
-ANSWER_BYTES = 4096
-"""What of an answer's body is read, so that its sender comes to an end."""
-
 SECRET_LASTS = timedelta(hours=24)
 """How long messages are signed with a secret, too, once there is a newer one."""
 
 MAX_SECRETS = 5
+"""At once: each is a signature in the header of every message."""
+
 MAX_DESTINATIONS = 100
-MAX_ATTEMPTS_KEPT = 20
-
-WITHOUT_LABELS = ("FAILED", "DELETED")
-"""Nothing is known of what these show: labels keep nobody from being told."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A message for one destination. ``replayed_at``: when somebody has asked for it again."""
-
-    destination_id: str
-    details: Mapping[str, Any]
-    replayed_at: str = ""
-
-    @property
-    def event_id(self) -> str:
-        return str(self.details["event_id"])
-
-    @property
-    def is_test(self) -> bool:
-        return bool(self.details["event_type"] == TEST)
-
-    @property
-    def body(self) -> str:
-        members = {"destination": self.destination_id, "details": self.details}
-        return _json(members | ({"replayed_at": self.replayed_at} if self.replayed_at else {}))
-
-
-# ── a batch ──────────────────────────────────────────────────────────────────────────────────────
-
-
-def deliver_batch(
-    messages: Sequence[WorkMessage], time_left: timedelta, services: Services
-) -> None:
-    """Fan out and deliver the messages of one SQS batch side by side, within the time left.
-
-    When some have to come back, the others are deleted from the queue before BatchFailed is raised:
-    Chalice cannot switch on partial batch responses. Each comes back in its own time.
-    """
-    end = services.clock() + time_left - TIME_TO_HAND_BACK
-    pool = ThreadPoolExecutor(len(messages) + 1)
-    directory = pool.submit(carried(_directory), services)
-    work = [pool.submit(carried(_handle), each, directory, end, services) for each in messages]
-    wait(work, timeout=max(0.0, (end - services.clock()).total_seconds()))
-    pool.shutdown(wait=False, cancel_futures=True)
-    failures: dict[WorkMessage, BaseException] = {}
-    for message, outcome in zip(messages, work, strict=True):
-        if not outcome.done():
-            failures[message] = TookTooLong("It was not done when the invocation ended.")
-        elif error := outcome.exception():
-            failures[message] = error
-    if failures:
-        services.webhook_queue.delete([each for each in messages if each not in failures])
-        services.webhook_queue.hand_back(
-            {message: _comes_back_s(message, error) for message, error in failures.items()}
-        )
-        raise BatchFailed(list(failures.values()), total=len(messages))
-
-
-def _comes_back_s(message: WorkMessage, error: BaseException) -> int:
-    """Seconds until a message that failed comes back; the last time to the dead-letter queue."""
-    with bound(message_id=message.message_id):
-        if isinstance(error, NotDelivered | OutOfTime):
-            logger.warning("message %s comes back: %s", message.message_id, error)
-        else:
-            logger.error("message %s failed", message.message_id, exc_info=error)
-    if message.receive_count >= MAX_TRIES:
-        return 0
-    return error.delay_s if isinstance(error, NotDelivered) else delay_s(message.receive_count)
-
-
-def delay_s(receive_count: int) -> int:
-    """Seconds until the next try of what was received so often."""
-    usual_s = RETRY_DELAYS_S[min(receive_count, len(RETRY_DELAYS_S)) - 1]
-    return round(usual_s * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
-
-
-def _handle(
-    message: WorkMessage,
-    directory: "Future[Mapping[str, Destination]]",
-    end: datetime,
-    services: Services,
-) -> None:
-    if services.clock() > end - TIME_TO_DELIVER:
-        raise OutOfTime("Too little time is left to begin another delivery.")
-    job = _job_of(message.body)
-    destinations = directory.result()
-    if isinstance(job, Job):
-        with bound(destination_id=job.destination_id, event_id=job.event_id):
-            destination = destinations.get(job.destination_id)
-            if destination is None:
-                logger.info("The destination is no longer there")
-            else:
-                _deliver(job, message.receive_count, destination, services)
-        return
-    jobs = [Job(each.destination_id, job) for each in destinations.values() if wants(each, job)]
-    services.webhook_queue.send_bodies(each.body for each in jobs)
-
-
-def _job_of(body: str) -> Job | Mapping[str, Any]:
-    """What a message asks for: a delivery or, of an announcement's details, to be fanned out."""
-    try:
-        members = json.loads(body)
-        if "event_id" in members:
-            return _event(members)
-        destination_id, replayed_at = members["destination"], members.get("replayed_at", "")
-        return Job(str(destination_id), _event(members["details"]), str(replayed_at))
-    except (ValueError, TypeError, KeyError) as error:
-        raise MalformedMessage(f"This is no message of webhooks: {body:.200}") from error
-
-
-def _event(details: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Raises ValueError, TypeError or KeyError for what is none of ours."""
-    datetime.fromisoformat(details["event_time"])
-    if not (is_image_id(details["event_id"]) and isinstance(details["event_type"], str)):
-        raise ValueError(details["event_id"])
-    return details
-
-
-def wants(destination: Destination, details: Mapping[str, Any]) -> bool:
-    """Whether a destination is to be told of an event."""
-    status = str(details["event_type"]).rpartition(".")[2].upper()
-    if destination.is_disabled or status not in (destination.statuses or (status,)):
-        return False
-    wanted = {label.casefold() for label in destination.labels}
-    return not wanted or status in WITHOUT_LABELS or not wanted.isdisjoint(_shown(details))
-
-
-def _shown(details: Mapping[str, Any]) -> set[str]:
-    """What an image shows, by whatever name it is also found under, without case."""
-    names: set[str] = set()
-    for label in details.get("labels", ()):
-        names |= {label["name"], *label.get("parents", ())}
-    for label in details.get("moderation_labels", ()):
-        names |= {label["name"], label.get("parent", "")}
-    names |= {each["name"] for each in details.get("celebrities", ())}
-    return {name.casefold() for name in names}
-
-
-# ── a delivery ───────────────────────────────────────────────────────────────────────────────────
-
-
-def _deliver(job: Job, receive_count: int, destination: Destination, services: Services) -> None:
-    """Send what has not been taken yet, if the destination's circuit lets it.
-
-    Raises NotDelivered for what has to come back.
-    """
-    is_last = job.is_test or receive_count >= MAX_TRIES
-    delivery = _taken_on(job, services, is_last=is_last)
-    if delivery is None:
-        return
-    later_s = delay_s(receive_count)
-    circuit, is_probe = _gate(job, services)
-    if circuit.disabled_for:
-        _record(delivery, _held("The destination is disabled", services), services)
-        return
-    if circuit.paused_until and not is_probe:
-        told = f"Held back: the destination is paused until {circuit.paused_until}"
-        later_s = max(later_s, _left_s(circuit.paused_until, services))
-        _record(delivery, _held(told, services), services, None if is_last else later_s)
-        raise NotDelivered(told, later_s)
-    attempt, retry_after_s = _tried(job, destination, services)
-    if attempt.is_taken:
-        _record(delivery, attempt, services)
-        _change_circuit(job.destination_id, _resumed, services)
-    elif attempt.status == HTTPStatus.GONE:
-        _switch(job.destination_id, GONE, services)
-        _record(delivery, attempt, services)
-    elif job.is_test:
-        _record(delivery, attempt, services)
-    else:
-        circuit = _failed(job, retry_after_s, services, is_probe=is_probe)
-        if circuit.paused_until:
-            later_s = max(later_s, _left_s(circuit.paused_until, services))
-        _record(delivery, attempt, services, None if is_last else later_s)
-        raise NotDelivered(attempt.error or f"It was answered with {attempt.status}", later_s)
-
-
-def _taken_on(job: Job, services: Services, *, is_last: bool) -> Delivery | None:
-    """The delivery, leased; None for one that was taken already. Raises NotDelivered if leased.
-
-    What is tried for the last time is given up beforehand, in case nobody is left to say so.
-    """
-    now = services.clock()
-    details = job.details
-    while True:
-        known = services.deliveries.get(job.destination_id, job.event_id)
-        if known and _was_taken(known, since=job.replayed_at):
-            return None
-        if known and (known.leased_until or "") > timestamp(now):
-            told = "Another worker is at this delivery."
-            raise NotDelivered(told, _left_s(known.leased_until or "", services))
-        delivery = known or Delivery(
-            destination_id=job.destination_id,
-            event_id=job.event_id,
-            event_type=details["event_type"],
-            event_time=details["event_time"],
-            image_id=str(details.get("image_id", "")),
-            payload=zlib.compress(_json(details).encode()),
-        )
-        leased = replace(
-            delivery,
-            state=_state_of(delivery, comes_back=not is_last),
-            next_try_at=None,
-            leased_until=timestamp(now + LEASE),
-        )
-        with suppress(StaleRevision):
-            return services.deliveries.save(leased, previous=known)
-
-
-def _record(
-    delivery: Delivery,
-    attempt: Attempt,
-    services: Services,
-    later_s: int | None = None,
-) -> None:
-    """Log what came of an attempt. What does not come back, and was not taken, is given up."""
-    now = services.clock()
-    while True:
-        with suppress(StaleRevision):
-            # Somebody else may have delivered it since, where the lease was over.
-            attempts = (*delivery.attempts, attempt)[-MAX_ATTEMPTS_KEPT:]
-            tried = replace(delivery, attempts=attempts)
-            recorded = replace(
-                tried,
-                state=_state_of(tried, comes_back=later_s is not None),
-                leased_until=None,
-                next_try_at=None
-                if later_s is None
-                else timestamp(now + timedelta(seconds=later_s)),
-            )
-            services.deliveries.save(recorded, previous=delivery)
-            return
-        known = services.deliveries.get(delivery.destination_id, delivery.event_id)
-        if known is None:
-            return
-        delivery = known
-
-
-def _was_taken(delivery: Delivery, since: str = "") -> bool:
-    """Whether the destination has taken it, at that time or later."""
-    return any(each.is_taken and each.at >= since for each in delivery.attempts)
-
-
-def _state_of(delivery: Delivery, *, comes_back: bool) -> DeliveryState:
-    """What was taken stays so, whatever comes of a replay."""
-    if _was_taken(delivery):
-        return DeliveryState.DELIVERED
-    return DeliveryState.WAITING if comes_back else DeliveryState.GIVEN_UP
-
-
-def _held(told: str, services: Services) -> Attempt:
-    """An attempt that nobody was called in."""
-    return Attempt(timestamp(services.clock()), error=told)
-
-
-def _tried(job: Job, destination: Destination, services: Services) -> tuple[Attempt, int]:
-    """What came of sending it, and how many seconds the destination wants to be left alone."""
-    at, begun = timestamp(services.clock()), monotonic()
-    status, error, retry_after_s = None, None, 0
-    try:
-        if destination.is_mailed:
-            status = _mail(job, destination, services)
-        else:
-            status, retry_after_s = _post(job, destination, services)
-    except (Unreachable, NotMailed, InvalidRequest) as refusal:
-        error = str(refusal)
-    duration_ms = round((monotonic() - begun) * 1000)
-    logger.info("webhook: %s", error or status, extra={"duration_ms": duration_ms})
-    return Attempt(at, duration_ms, status, error), retry_after_s
-
-
-def _mail(job: Job, destination: Destination, services: Services) -> int:
-    """Send a mail, with the thumbnail where it is still there. Raises NotMailed."""
-    from chalicelib.mails import mail_of, thumbnail_of  # noqa: PLC0415 - as below
-
-    sender = services.webhook_terms.mail_from
-    if not sender:
-        raise NotMailed("MAIL_FROM is not set: nobody sends mails")
-    thumbnail = thumbnail_of(job.details)
-    picture = services.renditions.get(thumbnail["key"]) if thumbnail else None
-    recipient = destination.url.removeprefix(MAILTO)
-    services.mailer.send(sender, recipient, mail_of(job.details, sender, recipient, picture))
-    return HTTPStatus.OK
-
-
-def _post(job: Job, destination: Destination, services: Services) -> tuple[int, int]:
-    """The status of the answer, and its Retry-After in seconds.
-
-    Raises Unreachable, and InvalidRequest for a URL of the settings that cannot be read.
-    """
-    # Only here: other functions call nobody.
-    from http.client import HTTPException  # noqa: PLC0415
-
-    from chalicelib.outbound import answer_of, parse  # noqa: PLC0415
-
-    now = services.clock()
-    payload = {
-        "type": job.details["event_type"],
-        "timestamp": job.details["event_time"],
-        "data": job.details,
-    }
-    body = _json(payload).encode()
-    sent_at = str(int(now.timestamp()))
-    keys = [each.value for each in _valid(destination.secrets, now)]
-    headers = {
-        "Content-Type": "application/json",
-        "webhook-id": job.event_id,
-        "webhook-timestamp": sent_at,
-        "webhook-signature": " ".join(signature(key, job.event_id, sent_at, body) for key in keys),
-    }
-    policy = _policy(services)
-    deadline = monotonic() + TOTAL_TIMEOUT_S
-    target = parse(destination.url)
-    with answer_of("POST", target, policy, deadline, headers=headers, body=body) as response:
-        # Its status says whether it was taken, whatever becomes of the rest.
-        with suppress(OSError, HTTPException, ValueError, Unreachable):
-            response.read(ANSWER_BYTES)
-        return response.status, _retry_after_s(response, now)
-
-
-def _policy(services: Services) -> "Policy":
-    from chalicelib.outbound import Policy  # noqa: PLC0415
-
-    return Policy(
-        max_bytes=ANSWER_BYTES,
-        connect_timeout_s=CONNECT_TIMEOUT_S,
-        total_timeout_s=TOTAL_TIMEOUT_S,
-        allowed_networks=services.webhook_terms.allowed_networks,
-        public_schemes=("https",),
-    )
-
-
-def signature(secret: str, event_id: str, sent_at: str, body: bytes) -> str:
-    """As Standard Webhooks 1.0 has it, over id, time in Unix seconds, and body."""
-    key = base64.b64decode(secret.removeprefix("whsec_"))
-    signed = f"{event_id}.{sent_at}.".encode() + body
-    return f"v1,{base64.b64encode(hmac.digest(key, signed, 'sha256')).decode()}"
-
-
-def _retry_after_s(response: "HTTPResponse", now: datetime) -> int:
-    """Seconds that a busy destination asks for (RFC 9110, 10.2.3), a date or a number of them."""
-    asked = response.headers["retry-after"] or ""
-    if response.status not in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
-        return 0
-    if re.fullmatch(r"[0-9]{1,9}", asked):
-        return min(int(asked), MAX_DELAY_S)
-    with suppress(ValueError, TypeError):  # no date, or one without a zone
-        left_s = (parsedate_to_datetime(asked) - now).total_seconds()
-        return max(0, min(int(left_s), MAX_DELAY_S))
-    return 0
-
-
-# ── the circuit ──────────────────────────────────────────────────────────────────────────────────
-
-
-def _gate(job: Job, services: Services) -> tuple[Circuit, bool]:
-    """How a destination fares, and whether this delivery is to find out: a test always is.
-
-    When its pause is over, the first to see that is; the others wait for another moment.
-    """
-    if job.is_test:
-        return Circuit(), True
-    now = services.clock()
-
-    def probed(circuit: Circuit) -> Circuit:
-        if circuit.paused_until and circuit.paused_until <= timestamp(now):
-            return replace(circuit, paused_until=timestamp(now + LEASE))
-        return circuit
-
-    return _change_circuit(job.destination_id, probed, services)
-
-
-def _failed(job: Job, asked_s: int, services: Services, *, is_probe: bool) -> Circuit:
-    """Count a failure, unless the destination is paused already, and pause it if need be."""
-    now = services.clock()
-
-    def failed(circuit: Circuit) -> Circuit:
-        is_paused = (circuit.paused_until or "") > timestamp(now) and not is_probe
-        failures = circuit.failures + (not is_paused)
-        rest_s = max(asked_s, 0 if is_paused else pause_s(failures))
-        until = timestamp(now + timedelta(seconds=rest_s)) if rest_s else ""
-        known = (circuit.paused_until or "") if is_paused else ""
-        return replace(circuit, failures=failures, paused_until=max(until, known) or None)
-
-    circuit, _ = _change_circuit(job.destination_id, failed, services)
-    return circuit
-
-
-def pause_s(failures: int) -> int:
-    """Seconds that a destination is left alone after so many failures in a row; 0 for none."""
-    if failures < FAILURES_TO_PAUSE:
-        return 0
-    usual_s = min(PAUSE_S << min(failures - FAILURES_TO_PAUSE, 10), MAX_PAUSE_S)
-    return round(usual_s * random.uniform(1, 1.2))  # noqa: S311 - no secret
-
-
-def _resumed(circuit: Circuit) -> Circuit:
-    return replace(circuit, failures=0, paused_until=None)
-
-
-def _change_circuit(
-    destination_id: str, change: Callable[[Circuit], Circuit], services: Services
-) -> tuple[Circuit, bool]:
-    """How a destination fares once that is applied, and whether it has changed anything."""
-    while True:
-        circuit = services.destinations.circuit(destination_id)
-        changed = change(circuit)
-        if changed == circuit:
-            return circuit, False
-        with suppress(StaleRevision):
-            return services.destinations.save_circuit(destination_id, changed, circuit), True
-
-
-def _switch(destination_id: str, reason: str, services: Services) -> None:
-    """Disable a destination for a reason or, with none, tell it again."""
-    _change_circuit(
-        destination_id, lambda circuit: replace(_resumed(circuit), disabled_for=reason), services
-    )
-
-
-def _left_s(until: str, services: Services) -> int:
-    """Seconds until a time, and up to a fifth more, so that not all come back at once."""
-    left_s = (datetime.fromisoformat(until) - services.clock()).total_seconds()
-    return min(int(max(0.0, left_s) * random.uniform(1, 1.2)) + 1, MAX_DELAY_S)  # noqa: S311
-
-
-# ── who is told ──────────────────────────────────────────────────────────────────────────────────
+MAX_ANSWERED_BYTES = 45_000
+"""Of the texts of one, so that the list of all stays below the 6 MB that Lambda answers with."""
 
 
 def listed(services: Services) -> Sequence[Destination]:
     """All destinations: those that are configured, then those registered, oldest first."""
-    return services.destinations.listed(services.webhook_terms.configured)
-
-
-def _directory(services: Services) -> Mapping[str, Destination]:
-    return {each.destination_id: each for each in listed(services)}
+    return [*directory_of(services).values()]
 
 
 def find(destination_id: str, services: Services) -> Destination:
     """Raises DestinationNotFound."""
-    destination = _directory(services).get(destination_id)
+    destination = directory_of(services).get(destination_id)
     if destination is None:
         raise DestinationNotFound
     return destination
@@ -582,7 +92,7 @@ def register(
     _check_url(url, services)
     if sum(not each.is_configured for each in listed(services)) >= MAX_DESTINATIONS:
         raise TooManyDestinations(
-            f"There are {MAX_DESTINATIONS} destinations already: remove one first."
+            f"There are {MAX_DESTINATIONS} webhooks already: remove one first."
         )
     return services.destinations.save(destination, previous=None)
 
@@ -617,15 +127,20 @@ def change(
 def rotate(destination_id: str, services: Services) -> Destination:
     """Sign with a new secret, and for 24 hours with those before it, too.
 
-    Raises DestinationNotFound, DestinationIsConfigured.
+    Raises DestinationNotFound, DestinationIsConfigured, TooManyRotations.
     """
     now = services.clock()
     new = _new_secret()
 
     def rotated(known: Destination) -> Destination:
         ends_at = timestamp(now + SECRET_LASTS)
-        old = [replace(each, until=each.until or ends_at) for each in _valid(known.secrets, now)]
-        return replace(known, secrets=(new, *old)[:MAX_SECRETS])
+        old = [replace(each, until=each.until or ends_at) for each in valid(known.secrets, now)]
+        if len(old) >= MAX_SECRETS:
+            raise TooManyRotations(
+                f"There were {MAX_SECRETS - 1} rotations within 24 hours, too many for another: "
+                f"wait until {old[-1].until}."
+            )
+        return replace(known, secrets=(new, *old))
 
     return _change(destination_id, rotated, services)
 
@@ -639,14 +154,14 @@ def remove(destination_id: str, services: Services) -> None:
 def disable(destination_id: str, services: Services) -> Destination:
     """Tell it nothing any more, until it is resumed. Raises DestinationNotFound."""
     find(destination_id, services)
-    _switch(destination_id, BY_HAND, services)
+    switch(destination_id, BY_HAND, services)
     return find(destination_id, services)
 
 
 def resume(destination_id: str, services: Services) -> Destination:
     """Tell it again, whatever has kept it from being told. Raises DestinationNotFound."""
     find(destination_id, services)
-    _switch(destination_id, "", services)
+    switch(destination_id, "", services)
     return find(destination_id, services)
 
 
@@ -719,9 +234,20 @@ def _check(destination: Destination) -> None:
         )
     if len(destination.description) > MAX_DESCRIPTION_LENGTH:
         problems["description"] = f"has up to {MAX_DESCRIPTION_LENGTH} characters"
+    size_bytes = _answered_bytes(destination.url, destination.description, *labels)
+    if not problems and size_bytes > MAX_ANSWERED_BYTES:
+        problems["labels"] = (
+            f"take up to {MAX_ANSWERED_BYTES} bytes with url and description, "
+            f"where each character other than ASCII takes 7 or 14; these take {size_bytes}"
+        )
     if problems:
         told = "; ".join(f"{name} {problem}" for name, problem in problems.items())
-        raise InvalidRequest(f"The destination cannot be so: {told}.", problems)
+        raise InvalidRequest(f"The webhook cannot be so: {told}.", problems)
+
+
+def _answered_bytes(*texts: str) -> int:
+    """What texts take in an answer: JSON, which Lambda hands over within JSON."""
+    return len(json.dumps(json.dumps(texts)))
 
 
 def _check_url(url: str, services: Services) -> None:
@@ -729,19 +255,11 @@ def _check_url(url: str, services: Services) -> None:
     from chalicelib.outbound import parse, require_callable  # noqa: PLC0415
 
     try:
-        require_callable(parse(url), _policy(services), monotonic() + TOTAL_TIMEOUT_S)
+        require_callable(parse(url), policy_of(services), monotonic() + TOTAL_TIMEOUT_S)
     except Unreachable as error:
         told = f"{error}: give one that starts with https:// and leads to a public host, port 443."
         raise InvalidRequest(told, {"url": "leads to no public host over https"}) from error
 
 
-def _valid(known: Iterable[Secret], now: datetime) -> list[Secret]:
-    return [each for each in known if each.until is None or each.until > timestamp(now)]
-
-
 def _new_secret() -> Secret:
     return Secret(f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}")
-
-
-def _json(members: Mapping[str, Any]) -> str:
-    return json.dumps(members, separators=(",", ":"))

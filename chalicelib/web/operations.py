@@ -28,6 +28,7 @@ from chalicelib.errors import (
     ReviewersOnly,
     SignInRequired,
     TooManyDestinations,
+    TooManyRotations,
     UnfetchableUrl,
     Unhealthy,
     UnsupportedMediaType,
@@ -606,11 +607,12 @@ DELETE_WEBHOOK = Operation(
 )
 ROTATE_WEBHOOK = Operation(
     summary="Give a webhook another secret",
-    about="For 24 hours messages are signed with the one before, too.",
+    about="For 24 hours messages are signed with the one before, too; up to four rotations within "
+    "them.",
     tag="Webhooks",
     parameters=(WEBHOOK_ID,),
     answers={HTTPStatus.OK: ("RotatedSecret",)},
-    errors=(CrossSiteRequest, DestinationNotFound, DestinationIsConfigured),
+    errors=(CrossSiteRequest, DestinationNotFound, DestinationIsConfigured, TooManyRotations),
 )
 DISABLE_WEBHOOK = Operation(
     summary="Send a webhook nothing until it is resumed",

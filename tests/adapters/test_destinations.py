@@ -16,6 +16,7 @@ from chalicelib import webhooks
 from chalicelib.aws.catalog import Catalog
 from chalicelib.aws.destinations import Deliveries, Destinations
 from chalicelib.aws.queue import Queue
+from chalicelib.deliveries import MAX_TRIES, deliver_batch
 from chalicelib.errors import BatchFailed, InvalidRequest, StaleRevision
 from chalicelib.model import (
     Attempt,
@@ -268,7 +269,7 @@ def queues(client_of: Callable[[str], Any]) -> Iterator[tuple[Queue, Queue]]:
     arn = dead.client.get_queue_attributes(QueueUrl=dead.url, AttributeNames=["QueueArn"])
     policy = {
         "deadLetterTargetArn": arn["Attributes"]["QueueArn"],
-        "maxReceiveCount": webhooks.MAX_TRIES,
+        "maxReceiveCount": MAX_TRIES,
     }
     queue = new_queue(client_of, RedrivePolicy=json.dumps(policy))
     yield queue, dead
@@ -305,7 +306,7 @@ def announce(queue: Queue) -> str:
 def work(services: Any, number: int) -> None:
     """Receive so many messages, and do with them what Lambda does."""
     messages = received(services.webhook_queue, number)
-    webhooks.deliver_batch(messages, timedelta(seconds=30), services)
+    deliver_batch(messages, timedelta(seconds=30), services)
     services.webhook_queue.delete(messages)
 
 
@@ -338,15 +339,15 @@ def test_what_is_never_taken_is_a_dead_letter(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """After as many tries as the log says."""
-    monkeypatch.setattr(webhooks, "RETRY_DELAYS_S", (0,) * (webhooks.MAX_TRIES - 1))
-    monkeypatch.setattr(webhooks, "FAILURES_TO_PAUSE", 100)
+    monkeypatch.setattr("chalicelib.deliveries.RETRY_DELAYS_S", (0,) * (MAX_TRIES - 1))
+    monkeypatch.setattr("chalicelib.circuits.FAILURES_TO_PAUSE", 100)
     made = webhooks.register(receiver.url, (), (), "", services)
     receiver.secrets = [made.secrets[0].value]
     receiver.otherwise = 500
     event_id = announce(services.webhook_queue)
     work(services, 1)
 
-    for _ in range(webhooks.MAX_TRIES):
+    for _ in range(MAX_TRIES):
         with pytest.raises(BatchFailed):
             work(services, 1)
 
@@ -356,4 +357,4 @@ def test_what_is_never_taken_is_a_dead_letter(
     assert json.loads(letter.body)["details"]["event_id"] == event_id
     known = services.deliveries.get(made.destination_id, event_id)
     assert known.state is DeliveryState.GIVEN_UP
-    assert [attempt.status for attempt in known.attempts] == [500] * webhooks.MAX_TRIES
+    assert [attempt.status for attempt in known.attempts] == [500] * MAX_TRIES

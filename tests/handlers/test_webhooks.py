@@ -15,17 +15,22 @@ import app
 from chalicelib import webhooks
 from chalicelib.messages import timestamp
 from chalicelib.model import (
+    MAX_DESCRIPTION_LENGTH,
     MAX_URL_LENGTH,
+    MAX_WEBHOOK_LABEL_LENGTH,
+    MAX_WEBHOOK_LABELS,
     Attempt,
     Circuit,
     Delivery,
     DeliveryState,
     Destination,
+    EventKind,
     Secret,
     digest,
 )
 from chalicelib.services import WebhookTerms
 from chalicelib.web import schema
+from chalicelib.webhooks import MAX_DESTINATIONS
 from tests.fakes import FakeServices
 
 CLIENT = Client(app.app)
@@ -182,6 +187,7 @@ FAULTS: tuple[tuple[Mapping[str, Any], list[str]], ...] = (
     ({"labels": [""]}, ["labels"]),
     ({"labels": ["x" * 101]}, ["labels"]),
     ({"labels": ["Cat"] * 51}, ["labels"]),
+    ({"labels": [f"{number:02}" + "🦊" * 98 for number in range(50)]}, ["labels"]),
     ({"labels": "Cat"}, ["labels"]),
     ({"labels": [7]}, ["labels"]),
     ({"labels": [{}]}, ["labels"]),
@@ -259,10 +265,42 @@ def test_webhooks_are_few(services: FakeServices) -> None:
         destination_id = digest(str(number))
         services.destinations.registered[destination_id] = Destination(destination_id, URL)
 
-    problem = assert_problem(send("POST", "/webhooks", WISH), 409, "too_many_destinations")
+    problem = assert_problem(send("POST", "/webhooks", WISH), 409, "too_many_webhooks")
 
     assert "100" in problem["detail"]
     assert len(request("GET", "/webhooks").json_body["webhooks"]) == 101
+
+
+@pytest.mark.parametrize("character", ["🦊", "é", '"', "\x01", "x"])
+def test_list_of_the_largest_webhooks_is_no_more_than_lambda_answers_with(
+    services: FakeServices, character: str
+) -> None:
+    """Its 6 MB hold the body as JSON within JSON: a character takes up to 14 bytes of them."""
+    legible = character if character.isprintable() else "x"
+    wish = {
+        "url": URL.ljust(MAX_URL_LENGTH, legible),
+        "statuses": list(EventKind),
+        "description": character * MAX_DESCRIPTION_LENGTH,
+    }
+    for length in range(MAX_WEBHOOK_LABEL_LENGTH, 1, -1):
+        labels = [f"{number:02}".ljust(length, character) for number in range(MAX_WEBHOOK_LABELS)]
+        body = json.dumps(wish | {"labels": labels}, ensure_ascii=False).encode()
+        response = request("POST", "/webhooks", body, content_type="application/json")
+        if response.status_code == 201:
+            break
+    _, largest = registered(services)
+    assert (length == MAX_WEBHOOK_LABEL_LENGTH) is (character not in "🦊é")
+    resting = Circuit(failures=10**6, paused_until="2099-01-01T00:00:00.000Z")
+    for number in range(MAX_DESTINATIONS):
+        each = replace(largest, destination_id=digest(str(number)))
+        services.destinations.registered[each.destination_id] = each
+        services.destinations.circuits[each.destination_id] = resting
+    del services.destinations.registered[largest.destination_id]
+
+    answer = request("GET", "/webhooks")
+
+    assert len(answer.json_body["webhooks"]) == MAX_DESTINATIONS + 1
+    assert len(json.dumps({"body": answer.body.decode()})) < 5_000_000
 
 
 # ── looking ──────────────────────────────────────────────────────────────────────────────────────
@@ -330,7 +368,7 @@ def test_what_is_no_webhook_is_not_found(
 
     response = send(method, f"/webhooks/{webhook_id}{rest}", {"description": ""})
 
-    assert_problem(response, 404, "destination_not_found")
+    assert_problem(response, 404, "webhook_not_found")
     assert services.webhook_queue.calls == services.deliveries.calls == []
 
 
@@ -369,7 +407,7 @@ def test_webhook_is_deleted(services: FakeServices) -> None:
 
     assert (response.status_code, response.body) == (204, b"")
     assert services.destinations.registered == {}
-    assert_problem(request("DELETE", path), 404, "destination_not_found")
+    assert_problem(request("DELETE", path), 404, "webhook_not_found")
 
 
 def test_secret_is_rotated(services: FakeServices) -> None:
@@ -390,6 +428,19 @@ def test_secret_is_rotated(services: FakeServices) -> None:
         "previous_secret_until": timestamp(services.clock() + timedelta(hours=23)),
     }
     assert made["secret"] == destination.secrets[-1].value
+
+
+def test_secret_is_not_rotated_too_often(services: FakeServices) -> None:
+    """409 says until when one has to wait."""
+    register()
+    path, _ = registered(services)
+    for _ in range(4):
+        assert request("POST", f"{path}/rotate").status_code == 200
+
+    problem = assert_problem(request("POST", f"{path}/rotate"), 409, "too_many_rotations")
+
+    until = timestamp(services.clock() + timedelta(hours=24))
+    assert f"wait until {until}." in problem["detail"]
 
 
 def test_webhook_is_disabled_and_resumed(services: FakeServices) -> None:
@@ -418,7 +469,7 @@ def test_webhook_of_the_settings_is_changed_there(
     """409 says so."""
     path = f"/webhooks/{CONFIGURED.destination_id}{rest}"
 
-    problem = assert_problem(send(method, path, {"url": URL}), 409, "destination_is_configured")
+    problem = assert_problem(send(method, path, {"url": URL}), 409, "webhook_is_configured")
 
     assert "WEBHOOKS" in problem["detail"]
     assert services.destinations.registered == {}

@@ -108,11 +108,6 @@ def test_every_refusal_is_documented() -> None:
     """Each error of a request belongs to an operation, but for what no operation can help."""
     declared = {error for _, operation in all_operations() for error in operation.errors}
     everywhere = {"busy", "method_not_allowed"}
-    # No operation manages webhooks yet.
-    everywhere |= {
-        *("destination_not_found", "delivery_not_found"),
-        *("too_many_destinations", "destination_is_configured"),
-    }
     assert {error.code for error in leaves(RequestError)} == {
         error.code for error in declared
     } | everywhere
