@@ -118,7 +118,7 @@ def _stage_problems(stage: str) -> list[str]:
 def _setting_problems(variables: Mapping[str, str]) -> list[str]:
     """Of all that a stage says: else its functions would be deployed, and none of them start."""
     try:
-        read_settings(dict.fromkeys(FROM_STACK, "1") | variables)
+        read_settings({**dict.fromkeys(FROM_STACK, "1"), **variables})
     except SettingsError as error:
         return [str(error)]
     return []
