@@ -5,7 +5,7 @@ import { announce } from "./announcer.js";
 import { Boxes } from "./boxes.js";
 import { isInProgress, isWithheld } from "./collection.js";
 import { closeOnBackdrop } from "./dialogs.js";
-import { $, el, fill, icon, section, unseen } from "./dom.js";
+import { $, el, fill, icon, section, unseen, whenReleased } from "./dom.js";
 import * as duplicates from "./duplicates.js";
 import { STATUS_WORDS, bytes, fileName, moment, percent, reasonOf, shutter, size } from "./format.js";
 import { picture, placeholder, ratioOf, renditionFor, windowOf } from "./pictures.js";
@@ -56,7 +56,9 @@ export class Detail {
       if (this.#image && !this.#dialog.open) leaveImage(); // as browsers do whatever they are told
     });
     onSwipe($(".stage", this.#dialog), (step) => this.#step(step));
-    collection.addEventListener("change", ({ detail }) => this.#refresh(detail));
+    collection.addEventListener("change", ({ detail }) =>
+      whenReleased(this.#dialog, () => this.#refresh(detail)),
+    );
   }
 
   /** Show an image of the list, or any other by its id. */
@@ -127,6 +129,7 @@ export class Detail {
       api.similar(id, MOST_SIMILAR).catch(() => null),
       duplicates.found(known, this.#collection),
     ]);
+    await new Promise((resolve) => whenReleased(this.#dialog, resolve));
     if (this.#image?.image_id !== id || this.#image.updated_at !== updated_at) return;
     if (whole.status === 404) {
       this.#actions.gone(id);

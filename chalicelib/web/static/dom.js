@@ -38,6 +38,15 @@ export function fill(element, ...children) {
   return element;
 }
 
+/**
+ * Run what repaints or moves the content of an element, but not while something in it is pressed:
+ * released where something else stands by then, it would not be clicked.
+ */
+export function whenReleased(element, run) {
+  if (element.matches(":active")) requestAnimationFrame(() => whenReleased(element, run));
+  else run();
+}
+
 const present = (children) =>
   children.flat().filter((child) => child !== null && child !== undefined && child !== false);
 

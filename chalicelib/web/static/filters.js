@@ -1,6 +1,6 @@
 /** The bar that chooses what is shown: by status, by label, by words, by the day of upload. */
 
-import { $, el, fill, icon, unseen } from "./dom.js";
+import { $, el, fill, icon, unseen, whenReleased } from "./dom.js";
 import { count, day, number, quoted } from "./format.js";
 import { SHOWN, goToList, route } from "./route.js";
 
@@ -15,7 +15,9 @@ export class Filters {
     this.#overview = overview;
     $("#statuses").addEventListener("change", (event) => goToList({ show: event.target.value }));
     $("#show-all").addEventListener("click", showAll);
-    overview.addEventListener("change", () => this.show(route()));
+    overview.addEventListener("change", () =>
+      whenReleased($("#facets"), () => this.show(route())),
+    );
     dates();
     $("#confidence").addEventListener("change", ({ target }) =>
       goToList({ confidence: Number(target.value) || null }),

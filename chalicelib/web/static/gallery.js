@@ -1,7 +1,7 @@
 /** The gallery: a justified grid of which only what is near the screen is in the page. */
 
 import { isInProgress, isWithheld } from "./collection.js";
-import { $, el, fill, icon, unseen } from "./dom.js";
+import { $, el, fill, icon, unseen, whenReleased } from "./dom.js";
 import { STATUS_WORDS, count, fileName, labelLine, reasonOf } from "./format.js";
 import { justify } from "./layout.js";
 import { picture, placeholder, ratioOf, renditionFor } from "./pictures.js";
@@ -24,6 +24,7 @@ export class Gallery {
   #previewOf;
   #stopped = null;
   #visited = null;
+  #images = [];
   #boxes = [];
   #tiles = new Map();
   #drawing = 0;
@@ -45,7 +46,7 @@ export class Gallery {
 
   /** Put the focus on an image's tile, wherever that is. Tells whether there is one. */
   focus(id) {
-    const index = this.#collection.images.findIndex((image) => image.image_id === id);
+    const index = this.#images.findIndex((image) => image.image_id === id);
     if (index < 0) return false;
     this.#reveal(this.#boxes[index]);
     this.#draw();
@@ -55,9 +56,14 @@ export class Gallery {
 
   /** Lay all tiles out anew, as when one of them has got another shape. */
   arrange() {
+    whenReleased(this.#grid, () => this.#arrange());
+  }
+
+  #arrange() {
+    this.#images = this.#collection.images;
     const width = this.#grid.parentElement.clientWidth;
     const height = width < NARROW ? ROW_HEIGHT_NARROW : ROW_HEIGHT;
-    const ratios = this.#collection.images.map((image) => this.#ratio(image));
+    const ratios = this.#images.map((image) => this.#ratio(image));
     const layout = justify(ratios, width, height, GAP);
     this.#boxes = layout.boxes;
     this.#grid.style.height = `${layout.height}px`;
@@ -103,7 +109,7 @@ export class Gallery {
 
   #firstSeen() {
     const top = this.#grid.getBoundingClientRect().top;
-    const image = this.#collection.images[firstIndex(this.#boxes, (box) => box.top >= -top)];
+    const image = this.#images[firstIndex(this.#boxes, (box) => box.top >= -top)];
     return this.#tiles.get(image?.image_id)?.element ?? this.#grid.firstElementChild;
   }
 
@@ -118,14 +124,12 @@ export class Gallery {
     const held = this.#indexOf(this.#visited);
     if (held >= 0 && held < first) indexes.unshift(held);
     if (held >= end) indexes.push(held);
-    return indexes.map((index) => [this.#collection.images[index], this.#boxes[index], index]);
+    return indexes.map((index) => [this.#images[index], this.#boxes[index], index]);
   }
 
   #indexOf(tile) {
     if (!tile) return -1;
-    return this.#collection.images.findIndex(
-      (image) => this.#tiles.get(image.image_id)?.element === tile,
-    );
+    return this.#images.findIndex((image) => this.#tiles.get(image.image_id)?.element === tile);
   }
 
   #discard(id, element) {
@@ -142,10 +146,7 @@ export class Gallery {
       this.#paint(element, image, box);
     }
     element.setAttribute("aria-posinset", index + 1);
-    element.setAttribute(
-      "aria-setsize",
-      this.#collection.complete ? this.#collection.images.length : -1,
-    );
+    element.setAttribute("aria-setsize", this.#collection.complete ? this.#images.length : -1);
     Object.assign(element.style, {
       width: `${box.width}px`,
       height: `${box.height}px`,
@@ -191,7 +192,7 @@ export class Gallery {
     const to = at < 0 ? undefined : this.#towards(event.key, at);
     if (to === undefined) return;
     event.preventDefault();
-    if (this.#boxes[to]) this.focus(this.#collection.images[to].image_id);
+    if (this.#boxes[to]) this.focus(this.#images[to].image_id);
   }
 
   #towards(key, at) {

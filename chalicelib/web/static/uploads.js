@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { IN_PROGRESS } from "./collection.js";
-import { $, el, fill, icon, unseen } from "./dom.js";
+import { $, el, fill, icon, unseen, whenReleased } from "./dom.js";
 import { bytes, count, fileName, labelLine, number, reasonOf } from "./format.js";
 import { placeholder, renditionFor } from "./pictures.js";
 
@@ -301,13 +301,14 @@ export class Uploads extends EventTarget {
 
   /** What did not go well comes to the top, in the order of adding; when all did, the tray folds. */
   #tell(upload) {
-    if (upload.isBad) this.#raise(upload);
+    if (upload.isBad) whenReleased(this.#list, () => this.#raise(upload));
     else if (this.#uploads.every(({ state }) => state === "COMPLETED")) this.#foldSoon();
     this.dispatchEvent(new CustomEvent("over", { detail: upload }));
   }
 
   #raise(upload) {
     const bad = this.#uploads.filter(({ isBad }) => isBad);
+    if (!bad.includes(upload)) return; // any more
     const before = this.#rows.get(bad[bad.indexOf(upload) - 1]);
     if (before) before.after(this.#rows.get(upload));
     else this.#list.prepend(this.#rows.get(upload));
@@ -327,7 +328,7 @@ export class Uploads extends EventTarget {
   }
 
   #paint(upload) {
-    this.#draw(upload);
+    whenReleased(this.#list, () => this.#rows.has(upload) && this.#draw(upload));
     this.#summarize();
   }
 
