@@ -134,7 +134,7 @@ def written(images: int, make: "Make" = completed) -> dict[tuple[str, str], floa
         image, previous = make(number, chance), None
         for record in life_of(image):
             if bytes_of(record) and not record.announced:  # it was asked for while in work
-                catalog.first_of(bytes_of(record), record.image_id)
+                catalog.first_of(bytes_of(record), record.original)
             previous = catalog.save(record, previous)
     return {key: units * PER_S / images for key, units in ledger.units.items()}
 

@@ -328,10 +328,7 @@ def process(original: Original, lease_until: datetime, turn: Turn, services: Ser
         is_overtaken = not _is_of(original, image)
         if is_ours and image.status is ImageStatus.PROCESSING:
             try:
-                blank = begun(image, services)
-                finished = outcome(
-                    blank, lambda: _processed(blank, turn, journey, services), services
-                )
+                finished = _processed(begun(image, services), turn, journey, services)
                 with journey.step("record"):
                     image, is_ours = conclude(finished, image, journey, services)
             except Exception:
@@ -413,8 +410,9 @@ def conclude(
 ) -> tuple[Image, bool]:
     """The result and True, recorded and leased to be settled; or what is recorded in its place.
 
-    ``known`` is the record as it was last seen, if it was. Raises LeaseHeld where this worker was
-    so slow that another one has taken the image on.
+    ``known`` is the record as it was last seen, if it was. Whoever has not the bytes that were
+    looked at is no longer named as the first with them. Raises LeaseHeld where this worker was so
+    slow that another one has taken the image on.
     """
 
     def record(now: Image | None) -> Image | None:
@@ -430,9 +428,24 @@ def conclude(
             released_at = timestamp(services.clock())
             raise LeaseHeld(f"{now.original.key} has been released meanwhile.", released_at)
         kept = replace(finished, original=now.original, released=now.released)
+        if not kept.status.is_processed:
+            kept = replace(kept, fingerprint=None)
         return _leased_to_settle(kept, services)
 
-    return _update(finished.image_id, record, services, known=known, journey=journey)
+    try:
+        image, is_ours = _update(finished.image_id, record, services, known=known, journey=journey)
+    except LeaseHeld:  # by who has deleted it, perhaps
+        _give_back(finished, services)
+        raise
+    if image.sha256 != finished.sha256:
+        _give_back(finished, services)
+    return image, is_ours
+
+
+def _give_back(finished: Image, services: Services) -> None:
+    """Have an image no longer named as the first with the bytes it had, unless it has them."""
+    if finished.sha256:
+        services.catalog.give_back(finished.sha256, finished.image_id)
 
 
 def _release(image: Image, services: Services) -> None:
@@ -465,31 +478,40 @@ def outcome(image: Image, act: Callable[[], Image], services: Services) -> Image
     """What is made of an image. Permanent failures end here, and so does what is removed."""
     try:
         return act()
-    except PermanentError as error:
-        failure = Failure(error.code, _sentence(str(error)))
-        return replace(begun(image, services), status=ImageStatus.FAILED, failure=failure)
-    except OriginalGone:
-        return replace(begun(image, services), status=ImageStatus.DELETED)
+    except (PermanentError, OriginalGone) as error:
+        return _ended(image, error, services)
+
+
+def _ended(image: Image, error: PermanentError | OriginalGone, services: Services) -> Image:
+    """The image with nothing on it but why; until it is recorded, the hash of its bytes besides."""
+    ended = replace(begun(image, services), fingerprint=image.fingerprint)
+    if isinstance(error, OriginalGone):
+        return replace(ended, status=ImageStatus.DELETED)
+    failure = Failure(error.code, _sentence(str(error)))
+    return replace(ended, status=ImageStatus.FAILED, failure=failure)
 
 
 def _processed(image: Image, turn: Turn, journey: Journey, services: Services) -> Image:
-    """The image in its final status, its renditions stored.
+    """The image in its final status, its renditions stored, or as its end leaves it.
 
     Rekognition looks at the proxy while the renditions are encoded and travel to S3; where images
     may be withheld, no rendition travels before it is known whether this one is.
     """
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        image, prepared = examine(image, journey, services)
-        recognised = pool.submit(carried(recognise), image, prepared.proxy, journey, services)
-        turn.give_way(prepared.pixels)
-        with journey.step("render"):
-            rendered = prepared.render()
-        del prepared
-        turn.end()
-        if _may_be_withheld(image, services):
-            image = recognised.result()
-        renditions = store(image, rendered, journey, services)
-    return completed(recognised.result(), rendered.fingerprint, renditions)
+    try:
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            image, prepared = examine(image, journey, services)
+            recognised = pool.submit(carried(recognise), image, prepared.proxy, journey, services)
+            turn.give_way(prepared.pixels)
+            with journey.step("render"):
+                rendered = prepared.render()
+            del prepared
+            turn.end()
+            if _may_be_withheld(image, services):
+                image = recognised.result()
+            renditions = store(image, rendered, journey, services)
+        return completed(recognised.result(), rendered.fingerprint, renditions)
+    except (PermanentError, OriginalGone) as error:
+        return _ended(image, error, services)
 
 
 def examine(image: Image, journey: Journey, services: Services) -> tuple[Image, "Prepared"]:
@@ -525,7 +547,7 @@ def recognise(image: Image, proxy: bytes, journey: Journey, services: Services) 
 
     Raises PermanentError where Rekognition refuses it.
     """
-    first = services.catalog.first_of(image.sha256, image.image_id)
+    first = services.catalog.first_of(image.sha256, image.original)
     if first is not None and _is_reusable(first, services):
         recognition = first.recognition
     else:

@@ -277,8 +277,7 @@ class Check:
         """
         if not named or named["image_id"]["S"] == image.image_id:
             return bool(named)
-        first = self._services.catalog.get(named["image_id"]["S"])
-        return first is not None and has_bytes(first, bytes_of(image))
+        return has_bytes(self._services.catalog.get(named["image_id"]["S"]), named)
 
     def look_at_totals(self) -> None:
         """Compare the totals with the records, which are added up again where they differ.

@@ -105,7 +105,7 @@ class Table:
     def put_first(self, image: Image, seen: Mapping[str, Any]) -> None:
         """Name an image as the first with its bytes, while what is named is what was ``seen``."""
         gone = seen["put_down"]["S"] if seen else ""
-        put = put_of_first(bytes_of(image), image.image_id, gone)
+        put = put_of_first(bytes_of(image), image.original, gone)
         self._write_while(image.image_id, image, {"Put": self._of_table(**put)})
 
     def delete_entry(self, image_id: str, image: Image | None, key: Key) -> None:

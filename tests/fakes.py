@@ -23,6 +23,7 @@ from chalicelib.aws.layout import (
     has_bytes,
     is_comparable,
     labels_of,
+    put_of_first,
 )
 from chalicelib.errors import IdempotencyKeyReused, KeyTaken, OriginalGone, StaleRevision, TooLarge
 from chalicelib.messages import (
@@ -474,7 +475,7 @@ class FakeCatalog(Scripted):
         self.records: dict[str, Image] = {}
         self.bookmarks: dict[str, str] = {}
         self.claims: dict[str, tuple[str, str | None]] = {}
-        self.firsts: dict[str, str] = {}
+        self.firsts: dict[str, Mapping[str, Any]] = {}
 
     def get(self, image_id: str) -> Image | None:
         self._step("get")
@@ -496,8 +497,15 @@ class FakeCatalog(Scripted):
                 self._give_back(bytes_of(previous), image.image_id)
             return saved
 
+    def give_back(self, sha256: str, image_id: str) -> None:
+        self._step("give_back")
+        with self._lock:
+            self._give_back(sha256, image_id)
+
     def _give_back(self, sha256: str, image_id: str) -> None:
-        if self.firsts.get(sha256) == image_id:
+        taken = self.firsts.get(sha256)
+        is_named = taken is not None and taken["image_id"]["S"] == image_id
+        if taken and is_named and not has_bytes(self.records.get(image_id), taken):
             del self.firsts[sha256]
 
     def unsettled(self, before: str) -> Iterator[Image]:
@@ -559,13 +567,15 @@ class FakeCatalog(Scripted):
         near = [each for each in found if each[1] <= max_distance]
         return sorted(near, key=lambda each: (each[1], each[0].image_id))[:limit]
 
-    def first_of(self, sha256: str, image_id: str) -> Image | None:
+    def first_of(self, sha256: str, original: Original) -> Image | None:
         self._step("first_of")
         with self._lock:
-            first = self.records.get(self.firsts.get(sha256, image_id))
-            if first and first.image_id != image_id and has_bytes(first, sha256):
+            entry = put_of_first(sha256, original, "")["Item"]
+            taken = self.firsts.get(sha256, entry)
+            first = self.records.get(taken["image_id"]["S"])
+            if taken["image_id"] != entry["image_id"] and has_bytes(first, taken):
                 return first
-            self.firsts[sha256] = image_id
+            self.firsts[sha256] = entry
             return None
 
     def claim(self, request: str, fingerprint: str) -> str | None:

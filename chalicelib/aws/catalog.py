@@ -29,6 +29,7 @@ from chalicelib.aws.layout import (
     FOLDS,
     NEWEST,
     OLDEST,
+    SEEN,
     SHARDS,
     TOTALS_KEY,
     UNCHANGED,
@@ -67,7 +68,16 @@ from chalicelib.aws.layout import (
     term_partition,
 )
 from chalicelib.errors import IdempotencyKeyReused, StaleRevision, Throttled
-from chalicelib.model import Image, ImageStatus, LabelCount, Page, Query, Recognition, Totals
+from chalicelib.model import (
+    Image,
+    ImageStatus,
+    LabelCount,
+    Original,
+    Page,
+    Query,
+    Recognition,
+    Totals,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -78,7 +88,6 @@ R = TypeVar("R")
 # Conditions of a write, beside those that the layout has.
 UNCLAIMED = "attribute_not_exists(pk) OR expires_at <= :now"  # or DynamoDB has yet to collect it
 THERE = "attribute_exists(pk)"
-MINE = "image_id = :me"
 
 # Why a write was refused; the second of each is a reason of a cancelled transaction.
 STALE = ("ConditionalCheckFailedException", "ConditionalCheckFailed")
@@ -190,7 +199,7 @@ class Catalog:
                 self.fold(shard_of(image.image_id))
             self._write(lambda: self.client.transact_write_items(TransactItems=writes))
         if previous and bytes_of(previous) not in ("", bytes_of(saved)):
-            self._give_back(bytes_of(previous), image.image_id)
+            self.give_back(bytes_of(previous), image.image_id)
         return saved
 
     def _derived(self, image: Image, previous: Image | None) -> list[Any]:
@@ -300,44 +309,56 @@ class Catalog:
             if codes_of(error).isdisjoint(STALE):
                 raise
 
-    def first_of(self, sha256: str, image_id: str) -> Image | None:
+    def first_of(self, sha256: str, original: Original) -> Image | None:
         """The other image that had these bytes first, as it is now; else this one is the first.
 
         Of several that come at once, one is. One that was deleted or replaced, or failed before
         anything was known of it, has them no more, and the next that comes takes its place; unless
         it has been put down anew since it was looked at, as it is by whoever tries it again.
         """
-        key, gone = first_key(sha256), ""
+        gone = ""
         while True:
             with suppress(StaleRevision):
-                self._put_down(sha256, image_id, gone)
+                self._put_down(sha256, original, gone)
                 return None
-            answer = self.client.get_item(TableName=self.table, Key=key, ConsistentRead=True)
-            if taken := answer.get("Item"):
+            if taken := self._taken(sha256):
                 first = self.get(taken["image_id"]["S"])
-                if first is not None and has_bytes(first, sha256):
+                if has_bytes(first, taken):
                     return first
                 gone = taken["put_down"]["S"]
 
-    def _put_down(self, sha256: str, image_id: str, gone: str) -> None:
-        """Raises StaleRevision where another image is the first, and not ``gone``."""
-        put = put_of_first(sha256, image_id, gone)
-        self._write(lambda: self.client.put_item(TableName=self.table, **put))
+    def give_back(self, sha256: str, image_id: str) -> None:
+        """No longer name an image as the first with some bytes, if it is, and has them no more.
 
-    def _give_back(self, sha256: str, image_id: str) -> None:
-        """No longer name an image as the first with some bytes, if it is.
-
-        Once its record tells of others. Where that is not come to, it is told by the record.
+        One that was put down anew since it was looked at stays. Where that is not come to, the
+        record tells.
         """
+        taken = self._taken(sha256)
+        if taken is None or taken["image_id"]["S"] != image_id:
+            return
+        if has_bytes(self.get(image_id), taken):
+            return
         with suppress(StaleRevision):
             self._write(
                 lambda: self.client.delete_item(
                     TableName=self.table,
                     Key=first_key(sha256),
-                    ConditionExpression=MINE,
-                    ExpressionAttributeValues={":me": {"S": image_id}},
+                    ConditionExpression=SEEN,
+                    ExpressionAttributeValues={":gone": taken["put_down"]},
                 )
             )
+
+    def _put_down(self, sha256: str, original: Original, gone: str) -> None:
+        """Raises StaleRevision where another image is the first, and not ``gone``."""
+        put = put_of_first(sha256, original, gone)
+        self._write(lambda: self.client.put_item(TableName=self.table, **put))
+
+    def _taken(self, sha256: str) -> Mapping[str, Any] | None:
+        """The entry that names the first image with some bytes, as it is now."""
+        answer = self.client.get_item(
+            TableName=self.table, Key=first_key(sha256), ConsistentRead=True
+        )
+        return answer.get("Item")
 
     def disclaim(self, request: str) -> None:
         """Forget a request that nothing came of."""

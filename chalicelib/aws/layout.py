@@ -46,7 +46,7 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from chalicelib.errors import InvalidRequest
 from chalicelib.messages import timestamp
-from chalicelib.model import Image, ImageStatus, words_of
+from chalicelib.model import Image, ImageStatus, Original, words_of
 from chalicelib.plain import from_plain, to_plain
 
 SHARDS = 8
@@ -106,7 +106,8 @@ OLDEST, NEWEST = "0", ":"
 # Conditions of a write: of what is as it was read, so that whoever was faster wins.
 ABSENT = "attribute_not_exists(pk)"  # there is no such entry yet
 UNCHANGED = "revision = :revision"  # nobody has written since it was read
-UNTAKEN = "attribute_not_exists(pk) OR image_id = :me OR put_down = :gone"  # or as it was seen
+SEEN = "put_down = :gone"  # it is the one that was read
+UNTAKEN = f"{ABSENT} OR image_id = :me OR {SEEN}"
 
 Key = tuple[str, str]
 """``pk`` and ``sk`` of an entry."""
@@ -186,16 +187,17 @@ def first_key(sha256: str) -> dict[str, Any]:
     return item_key(f"SHA256#{sha256}", "FIRST")
 
 
-def put_of_first(sha256: str, image_id: str, gone: str) -> dict[str, Any]:
+def put_of_first(sha256: str, original: Original, gone: str) -> dict[str, Any]:
     """The put of that entry, where there is none, or just the one that is ``gone``.
 
     Each that is put down is another, so that who has seen one knows whether it still is.
     """
-    put_down = {"image_id": {"S": image_id}, "put_down": {"S": uuid4().hex}}
+    me = {"S": original.image_id}
+    put_down = {"image_id": me, "etag": {"S": original.etag}, "put_down": {"S": uuid4().hex}}
     return {
         "Item": first_key(sha256) | put_down,
         "ConditionExpression": UNTAKEN,
-        "ExpressionAttributeValues": {":me": {"S": image_id}, ":gone": {"S": gone}},
+        "ExpressionAttributeValues": {":me": me, ":gone": {"S": gone}},
     }
 
 
@@ -293,14 +295,19 @@ def bytes_of(image: Image) -> str:
     return "" if image.status is ImageStatus.DELETED else image.sha256
 
 
-def has_bytes(image: Image, sha256: str) -> bool:
-    """Whether an image that was put down as the first with these bytes may still be.
+def has_bytes(image: Image | None, entry: Mapping[str, Any]) -> bool:
+    """Whether the image that an entry names as the first with some bytes may still be.
 
-    While it is first looked at, its record does not tell. One that waits may be of other bytes by
-    now, and where it is not, it comes as a copy of the next that does.
+    While it is first looked at, its record does not tell its bytes, but its ETag, which another
+    version has only if it has the same bytes, too; entries of before have none. One that waits
+    may never be looked at, and where it is, it comes as a copy of the next that is.
     """
-    known = bytes_of(image)
-    return known == sha256 if known else image.status is ImageStatus.PROCESSING
+    if image is None:
+        return False
+    if known := bytes_of(image):
+        return bool(first_key(known)["pk"] == entry["pk"])
+    is_same = entry.get("etag") == {"S": image.original.etag}
+    return is_same and image.status is ImageStatus.PROCESSING
 
 
 def confidences_of(image: Image) -> dict[str, float]:

@@ -685,7 +685,7 @@ def test_first_that_is_named_right_before_it_is_mended_stays(
     plant(stage)
     operations.before(
         "dynamodb.TransactWriteItems",
-        lambda: stage.catalog.first_of(sha256, image_id_of(DOG)),
+        lambda: stage.catalog.first_of(sha256, stage.record(DOG).original),
     )
 
     assert found_by(stage, "look_at_records") == {Kind.UNLISTED: (1, 1)}

@@ -58,7 +58,7 @@ def in_work_again(either: Catalog | FakeCatalog, one: Image) -> Image:
 
 def looked_at(either: Catalog | FakeCatalog, one: Image) -> Image:
     """The image once it is completed, of these bytes, which it had first."""
-    assert either.first_of(BYTES, one.image_id) is None
+    assert either.first_of(BYTES, one.original) is None
     return changed(either, one, status=ImageStatus.COMPLETED, fingerprint=LOOKS)
 
 
@@ -75,27 +75,27 @@ def test_first_is_told_to_all_that_come_after(either: Catalog | FakeCatalog) -> 
     """As it is now: in work, completed, withheld. Other bytes have another first."""
     first, second, third = (in_work(either, number) for number in range(3))
 
-    assert either.first_of(BYTES, first.image_id) is None
-    assert either.first_of(BYTES, second.image_id) == first
-    assert either.first_of(OTHERS, third.image_id) is None
+    assert either.first_of(BYTES, first.original) is None
+    assert either.first_of(BYTES, second.original) == first
+    assert either.first_of(OTHERS, third.original) is None
 
     first = changed(either, first, status=ImageStatus.COMPLETED, fingerprint=LOOKS)
-    assert either.first_of(BYTES, third.image_id) == first
+    assert either.first_of(BYTES, third.original) == first
     first = changed(either, first, status=ImageStatus.QUARANTINED)
-    assert either.first_of(BYTES, second.image_id) == first
+    assert either.first_of(BYTES, second.original) == first
 
 
 def test_first_stays_the_first_however_often_it_asks(either: Catalog | FakeCatalog) -> None:
     """Tried again, or processed again with other settings: it is no duplicate of itself."""
     first, second = (in_work(either, number) for number in range(2))
     for _ in range(2):
-        assert either.first_of(BYTES, first.image_id) is None
+        assert either.first_of(BYTES, first.original) is None
     done = looked_at(either, first)
 
     for status in (ImageStatus.QUEUED, ImageStatus.PROCESSING):
         done = changed(either, done, status=status)
-        assert either.first_of(BYTES, second.image_id) == done, "it keeps what it had"
-    assert either.first_of(BYTES, first.image_id) is None
+        assert either.first_of(BYTES, second.original) == done, "it keeps what it had"
+    assert either.first_of(BYTES, first.original) is None
 
 
 def test_of_images_at_once_one_is_the_first(catalog: Catalog) -> None:
@@ -112,7 +112,7 @@ def test_of_images_at_once_one_is_the_first(catalog: Catalog) -> None:
 def test_of_images_at_once_one_takes_a_place_over(catalog: Catalog) -> None:
     """Where the first of all is no more."""
     gone, *images = (in_work(catalog, number) for number in range(9))
-    catalog.first_of(BYTES, gone.image_id)
+    catalog.first_of(BYTES, gone.original)
     changed(catalog, gone, status=ImageStatus.FAILED, failure=CORRUPT)
 
     firsts = asked_at_once(catalog, images)
@@ -127,7 +127,7 @@ def asked_at_once(catalog: Catalog, images: Sequence[Image]) -> list[Image | Non
 
     def ask(one: Image) -> Image | None:
         start.wait()
-        return catalog.first_of(BYTES, one.image_id)
+        return catalog.first_of(BYTES, one.original)
 
     with ThreadPoolExecutor(len(images)) as pool:
         return list(pool.map(ask, images))
@@ -156,6 +156,11 @@ def replaced(either: Catalog | FakeCatalog, one: Image) -> Image:
     return changed(either, one, status=ImageStatus.QUEUED, original=newer, fingerprint=None)
 
 
+def replaced_and_in_work(either: Catalog | FakeCatalog, one: Image) -> Image:
+    """By a version that somebody has begun to look at: of its bytes nothing is known yet."""
+    return in_work_again(either, replaced(either, one))
+
+
 def of_other_bytes(either: Catalog | FakeCatalog, one: Image) -> Image:
     other = replace(LOOKS, sha256=OTHERS)
     return changed(either, one, status=ImageStatus.COMPLETED, fingerprint=other)
@@ -175,7 +180,7 @@ def handed_back(either: Catalog | FakeCatalog, one: Image) -> Image:
 
 
 ENDS: list[Callable[[Catalog | FakeCatalog, Image], object]] = [
-    *(deleted, failed, replaced, of_other_bytes, vanished),
+    *(deleted, failed, replaced, replaced_and_in_work, of_other_bytes, vanished),
 ]
 
 
@@ -185,12 +190,12 @@ def test_place_of_one_that_was_in_work_is_taken_over(
 ) -> None:
     """Whatever became of it before its bytes were recorded; the next is the first from then on."""
     gone, second, third = (in_work(either, number) for number in range(3))
-    either.first_of(BYTES, gone.image_id)
+    either.first_of(BYTES, gone.original)
     end(either, gone)
 
-    assert either.first_of(BYTES, second.image_id) is None
-    assert either.first_of(BYTES, third.image_id) == second
-    assert either.first_of(BYTES, gone.image_id) == second
+    assert either.first_of(BYTES, second.original) is None
+    assert either.first_of(BYTES, third.original) == second
+    assert either.first_of(BYTES, gone.original) == second
 
 
 @pytest.mark.parametrize("end", [*ENDS, deleted_with_all], ids=lambda end: end.__name__)
@@ -202,9 +207,9 @@ def test_place_of_one_that_has_its_bytes_no_more_is_taken_over(
     second, third = (in_work(either, number) for number in (1, 2))
     end(either, gone)
 
-    assert either.first_of(BYTES, second.image_id) is None
-    assert either.first_of(BYTES, third.image_id) == second
-    assert either.first_of(BYTES, gone.image_id) == second
+    assert either.first_of(BYTES, second.original) is None
+    assert either.first_of(BYTES, third.original) == second
+    assert either.first_of(BYTES, gone.original) == second
 
 
 @pytest.mark.parametrize("status", [ImageStatus.QUEUED, ImageStatus.PROCESSING, ImageStatus.FAILED])
@@ -217,7 +222,7 @@ def test_place_of_one_that_still_has_its_bytes_stays(
 
     first = changed(either, first, status=status, failure=GIVEN_UP)
 
-    assert either.first_of(BYTES, second.image_id) == first
+    assert either.first_of(BYTES, second.original) == first
 
 
 def test_holder_that_is_tried_again_meanwhile_stays_the_first(
@@ -225,17 +230,17 @@ def test_holder_that_is_tried_again_meanwhile_stays_the_first(
 ) -> None:
     """Failed when somebody looked at it, in work and first again before its place was taken."""
     first, second = (in_work(catalog, number) for number in range(2))
-    catalog.first_of(BYTES, first.image_id)
+    catalog.first_of(BYTES, first.original)
     first = failed(catalog, first)
     again: list[Image] = []
 
     def try_again() -> None:
         again.append(in_work_again(catalog, first))
-        assert catalog.first_of(BYTES, first.image_id) is None
+        assert catalog.first_of(BYTES, first.original) is None
 
     operations.before("dynamodb.PutItem", None, try_again)
 
-    assert catalog.first_of(BYTES, second.image_id) == again[0]
+    assert catalog.first_of(BYTES, second.original) == again[0]
     assert named(catalog) == first.image_id
 
 
@@ -244,12 +249,12 @@ def test_holder_that_is_tried_again_too_late_is_a_copy(
 ) -> None:
     """It had its place taken before it could say that it is in work again."""
     first, second = (in_work(catalog, number) for number in range(2))
-    catalog.first_of(BYTES, first.image_id)
+    catalog.first_of(BYTES, first.original)
     first = failed(catalog, first)
     operations.before("dynamodb.PutItem", None, lambda: in_work_again(catalog, first))
 
-    assert catalog.first_of(BYTES, second.image_id) is None
-    assert catalog.first_of(BYTES, first.image_id) == second
+    assert catalog.first_of(BYTES, second.original) is None
+    assert catalog.first_of(BYTES, first.original) == second
 
 
 def test_place_that_is_given_back_meanwhile_is_free(
@@ -259,7 +264,7 @@ def test_place_that_is_given_back_meanwhile_is_free(
     first, second = looked_at(catalog, in_work(catalog, 0)), in_work(catalog, 1)
     operations.before("dynamodb.GetItem", lambda: deleted(catalog, first))
 
-    assert catalog.first_of(BYTES, second.image_id) is None
+    assert catalog.first_of(BYTES, second.original) is None
     assert named(catalog) == second.image_id
 
 
@@ -277,6 +282,72 @@ def test_entry_goes_with_the_bytes(
     end(catalog, first)
 
     assert named(catalog) is None
+
+
+@pytest.mark.parametrize("end", [*ENDS, handed_back], ids=lambda end: end.__name__)
+def test_entry_of_one_that_was_in_work_is_given_back(
+    catalog: Catalog, end: Callable[[Catalog | FakeCatalog, Image], object]
+) -> None:
+    """Its record never told of these bytes: whoever looked at them says so once it is over."""
+    gone = in_work(catalog, 0)
+    catalog.first_of(BYTES, gone.original)
+    end(catalog, gone)
+    assert named(catalog) == gone.image_id
+
+    for _ in range(2):
+        catalog.give_back(BYTES, gone.image_id)
+
+    assert named(catalog) is None
+
+
+@pytest.mark.parametrize("become", [in_work_again, looked_at], ids=lambda become: become.__name__)
+def test_entry_that_holds_is_not_given_back(
+    either: Catalog | FakeCatalog, become: Callable[[Catalog | FakeCatalog, Image], Image]
+) -> None:
+    """Whoever is late has nothing to say of an image that somebody else is at, or was."""
+    first, second = (in_work(either, number) for number in range(2))
+    either.first_of(BYTES, first.original)
+    first = become(either, first)
+
+    for each in (first, second):
+        either.give_back(BYTES, each.image_id)
+
+    assert either.first_of(BYTES, second.original) == first
+
+
+def test_entry_that_is_put_down_anew_meanwhile_is_not_given_back(
+    catalog: Catalog, operations: Operations
+) -> None:
+    """The image was tried again between the look at it and the end of its entry."""
+    first = in_work(catalog, 0)
+    catalog.first_of(BYTES, first.original)
+    first = failed(catalog, first)
+
+    def try_again() -> None:
+        in_work_again(catalog, first)
+        assert catalog.first_of(BYTES, first.original) is None
+
+    operations.before("dynamodb.DeleteItem", try_again)
+    catalog.give_back(BYTES, first.image_id)
+
+    assert named(catalog) == first.image_id
+
+
+@pytest.mark.parametrize("is_recorded", [True, False])
+def test_entry_of_before_is_believed_if_the_record_tells(
+    catalog: Catalog,
+    is_recorded: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    """It does not say what it was put down for, and that may be a version that was replaced."""
+    first, second = (in_work(catalog, number) for number in range(2))
+    catalog.first_of(BYTES, first.original)
+    catalog.client.update_item(
+        TableName=catalog.table, Key=first_key(BYTES), UpdateExpression="REMOVE etag"
+    )
+    if is_recorded:
+        first = changed(catalog, first, fingerprint=LOOKS)
+
+    assert catalog.first_of(BYTES, second.original) == (first if is_recorded else None)
 
 
 def test_entry_of_another_stays(catalog: Catalog) -> None:
@@ -321,7 +392,7 @@ def test_entry_comes_back_with_the_image(either: Catalog | FakeCatalog) -> None:
     again = changed(either, tombstone, status=ImageStatus.PROCESSING, original=newer)
     again = looked_at(either, again)
 
-    assert either.first_of(BYTES, in_work(either, 1).image_id) == again
+    assert either.first_of(BYTES, in_work(either, 1).original) == again
 
 
 def test_bytes_that_are_unknown_have_no_first(catalog: Catalog, operations: Operations) -> None:
@@ -346,7 +417,7 @@ def test_lost_answer_is_no_defeat(
     """The SDK repeats the write and finds its own: the image is the first, not its own copy."""
     gone, one = (in_work(catalog, number) for number in range(2))
     if is_taken:
-        catalog.first_of(BYTES, gone.image_id)
+        catalog.first_of(BYTES, gone.original)
         failed(catalog, gone)
     bystander = cloud.client("dynamodb")
     requests = operations.requests("dynamodb.PutItem")
@@ -361,7 +432,7 @@ def test_lost_answer_is_no_defeat(
 
     operations.answer("dynamodb.PutItem", lose_the_answer)
 
-    assert catalog.first_of(BYTES, one.image_id) is None
+    assert catalog.first_of(BYTES, one.original) is None
     assert named(catalog) == one.image_id
     assert sent == ([1, 2, 2] if is_taken else [1, 1])
 
@@ -370,11 +441,11 @@ def test_lost_answer_is_no_defeat(
 def test_trouble_goes_through_as_it_is(catalog: Catalog, operations: Operations, call: str) -> None:
     """It says nothing of who was first."""
     first, second = (in_work(catalog, number) for number in range(2))
-    catalog.first_of(BYTES, first.image_id)
+    catalog.first_of(BYTES, first.original)
     operations.before(f"dynamodb.{call}", error_of("AccessDeniedException"))
 
     with pytest.raises(ClientError, match="AccessDenied"):
-        catalog.first_of(BYTES, second.image_id)
+        catalog.first_of(BYTES, second.original)
 
 
 def test_write_that_meets_another_is_repeated(catalog: Catalog, operations: Operations) -> None:
@@ -382,7 +453,7 @@ def test_write_that_meets_another_is_repeated(catalog: Catalog, operations: Oper
     one = in_work(catalog, 0)
     operations.before("dynamodb.PutItem", error_of("TransactionConflictException"))
 
-    assert catalog.first_of(BYTES, one.image_id) is None
+    assert catalog.first_of(BYTES, one.original) is None
 
 
 def test_entry_that_could_not_be_taken_back_is_passed_over(
@@ -398,5 +469,5 @@ def test_entry_that_could_not_be_taken_back_is_passed_over(
     assert tombstone.status is ImageStatus.DELETED
     assert named(catalog) == first.image_id
 
-    assert catalog.first_of(BYTES, second.image_id) is None
+    assert catalog.first_of(BYTES, second.original) is None
     assert named(catalog) == second.image_id

@@ -3,9 +3,11 @@
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache, partial
+from hashlib import sha256
 from itertools import permutations, product
 from random import Random
 from types import SimpleNamespace
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 
 from chalicelib import imaging, pipeline
-from chalicelib.errors import RecognitionRefused
+from chalicelib.errors import LeaseHeld, RecognitionRefused
 from chalicelib.model import (
     Duplicate,
     Feature,
@@ -28,7 +30,8 @@ from chalicelib.model import (
 from chalicelib.prices import cost_usd
 from chalicelib.telemetry import Telemetry
 from tests.emf import metrics_of
-from tests.fakes import RECIPE, Alone, FakeCatalog, FakeServices, Killed, Outage
+from tests.fakes import RECIPE, Alone, FakeCatalog, FakeServices, FakeWorkflow, Killed, Outage
+from tests.machine import Execution
 from tests.pictures import photo, saved
 
 LEASE = timedelta(seconds=90)
@@ -594,6 +597,101 @@ def test_first_whose_worker_died_leaves_the_place_to_its_copy(services: FakeServ
 
     assert duplicates_of(services, B) == ()
     assert duplicates_of(services, A) == (exact(B),)
+
+
+@pytest.mark.parametrize(("body", "duplicates"), [(OTHER, ()), (PICTURE, (exact(A),))])
+def test_bytes_of_before_are_not_those_of_what_is_looked_at(
+    services: FakeServices, body: bytes, duplicates: tuple[Duplicate, ...]
+) -> None:
+    """Replaced while its worker was at it, and in work again: unless the same was sent again."""
+    services.recognizer.before("recognize", Killed())
+    services.uploads.before("get", go_on, Killed())
+    for each in (PICTURE, body):
+        with pytest.raises(Killed):
+            complete(services, A, each)
+
+    assert complete(services, B).duplicates == duplicates
+
+
+def deleted_by_event(services: FakeServices) -> None:
+    pipeline.remove(services.uploads.remove(A), services)
+
+
+def deleted_over_rest(services: FakeServices) -> None:
+    pipeline.delete(image_id_of(A), services)
+
+
+def replaced(services: FakeServices) -> None:
+    upload(services, A, OTHER)
+
+
+def replaced_and_looked_at(services: FakeServices) -> None:
+    services.recognizer.before("recognize", Killed())
+    with pytest.raises(Killed):
+        process(services, upload(services, A, OTHER))
+
+
+def refused(_: FakeServices) -> None:
+    raise RecognitionRefused("Rekognition refused the picture.")
+
+
+@pytest.mark.parametrize(
+    "end", [deleted_by_event, deleted_over_rest, replaced, replaced_and_looked_at, refused]
+)
+@pytest.mark.parametrize(("fake", "call"), [("recognizer", "recognize"), ("renditions", "put")])
+def test_who_loses_its_bytes_while_in_work_is_named_no_more(
+    services: FakeServices, fake: str, call: str, end: Callable[[FakeServices], None]
+) -> None:
+    """Whether Rekognition or what is made of it was waited for: nobody would clear that up."""
+    original = upload(services, A)
+    getattr(services, fake).before(call, partial(end, services))
+
+    with suppress(LeaseHeld):
+        process(services, original)
+
+    assert sha256(PICTURE).hexdigest() not in services.catalog.firsts
+    assert recorded(services, A).fingerprint is None
+
+
+def test_execution_names_what_was_refused_no_more() -> None:
+    """Its stages know of each other by drafts only."""
+    services = FakeServices(workflow=FakeWorkflow())
+    services.recognizer.before("recognize", RecognitionRefused("Rekognition refused the picture."))
+
+    Execution(services, upload(services, A)).run()
+
+    assert (recorded(services, A).status, recorded(services, A).fingerprint) == ("FAILED", None)
+    assert services.catalog.firsts == {}
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+def test_who_is_sent_again_while_in_work_stays_the_first(
+    services: FakeServices,
+    is_done: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """The worker of the version before, which comes late, takes nothing from the newer one."""
+    original = upload(services, A)
+
+    def send_again() -> None:
+        if not is_done:
+            services.recognizer.before("recognize", Killed())
+        with suppress(Killed):
+            process(services, upload(services, A))
+
+    services.recognizer.before("recognize", send_again)
+    process(services, original)
+
+    assert sha256(PICTURE).hexdigest() in services.catalog.firsts
+    assert complete(services, B).duplicates == (exact(A),)
+
+
+def test_copy_that_ends_badly_leaves_the_first_in_its_place(services: FakeServices) -> None:
+    """It was never named."""
+    complete(services, A)
+    services.recognizer.before("recognize", RecognitionRefused("Rekognition refused the picture."))
+    complete(services, B)
+
+    assert complete(services, C).duplicates == (exact(A),)
 
 
 # ── what Rekognition has said ────────────────────────────────────────────────────────────────────
