@@ -41,7 +41,7 @@ from chalicelib.errors import (
     Unreachable,
 )
 from chalicelib.logs import bound, carried
-from chalicelib.messages import WorkMessage, timestamp
+from chalicelib.messages import MAX_POSTPONE_S, WorkMessage, timestamp
 from chalicelib.model import (
     GONE,
     MAILTO,
@@ -71,6 +71,9 @@ RETRY_DELAYS_S = (5, 300, 1_800, 7_200, 18_000, 28_800, 28_800)
 MAX_TRIES = len(RETRY_DELAYS_S) + 1
 """After as many receives SQS moves a message to the dead-letter queue: its redrive policy."""
 
+GIVEN_UP_AFTER = timedelta(days=2)
+"""So long it is tried as often, where it was held back in between."""
+
 MAX_DELAY_S = 12 * 3600 - 60
 """SQS hides a message for 12 hours at most, what it was worked on included."""
 
@@ -84,7 +87,7 @@ CONNECT_TIMEOUT_S = 3
 TOTAL_TIMEOUT_S = 10
 
 ANSWER_BYTES = 4096
-"""What of an answer's body is read, so that its sender comes to an end."""
+"""What of an answer is read at most: its status says all."""
 
 MAX_ATTEMPTS_KEPT = 20
 
@@ -135,7 +138,7 @@ def deliver_batch(
     for message, outcome in zip(messages, work, strict=True):
         if not outcome.done():
             failures[message] = TookTooLong("It was not done when the invocation ended.")
-        elif error := outcome.exception():
+        elif (error := outcome.exception()) and not _has_started_over(message, error, services):
             failures[message] = error
     if failures:
         services.webhook_queue.delete([each for each in messages if each not in failures])
@@ -143,6 +146,18 @@ def deliver_batch(
             {message: _comes_back_s(message, error) for message, error in failures.items()}
         )
         raise BatchFailed(list(failures.values()), total=len(messages))
+
+
+def _has_started_over(message: WorkMessage, error: BaseException, services: Services) -> bool:
+    """Whether another message has taken the place of one that failed."""
+    if not (isinstance(error, NotDelivered) and error.starts_over):
+        return False
+    try:
+        services.webhook_queue.postpone(message, error.delay_s)
+    except Exception:
+        logger.exception("message %s has got no successor", message.message_id)
+        return False
+    return True
 
 
 def _comes_back_s(message: WorkMessage, error: BaseException) -> int:
@@ -157,9 +172,9 @@ def _comes_back_s(message: WorkMessage, error: BaseException) -> int:
     return error.delay_s if isinstance(error, NotDelivered) else delay_s(message.receive_count)
 
 
-def delay_s(receive_count: int) -> int:
-    """Seconds until the next try of what was received so often."""
-    usual_s = RETRY_DELAYS_S[min(receive_count, len(RETRY_DELAYS_S)) - 1]
+def delay_s(tries: int) -> int:
+    """Seconds until the next of so many tries."""
+    usual_s = RETRY_DELAYS_S[min(tries, len(RETRY_DELAYS_S)) - 1]
     return round(usual_s * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
 
 
@@ -239,37 +254,50 @@ def _deliver(job: Job, receive_count: int, destination: Destination, services: S
 
     Raises NotDelivered for what has to come back.
     """
-    is_last = job.is_test or receive_count >= MAX_TRIES
-    delivery = _taken_on(job, services, is_last=is_last)
+    is_last = receive_count >= MAX_TRIES
+    delivery = _taken_on(job, services, is_last=job.is_test or is_last)
     if delivery is None:
         return
-    later_s = delay_s(receive_count)
     circuit, is_probe = Circuit(), True  # a test finds out whatever the circuit says
     if not job.is_test:
         circuit, is_probe = circuits.gate(job.destination_id, services)
     if circuit.disabled_for:
         _record(delivery, _held("The webhook is disabled", services), services)
         return
-    if circuit.paused_until and not is_probe:
-        told = f"Held back: the webhook is paused until {circuit.paused_until}"
-        later_s = max(later_s, _left_s(circuit.paused_until, services))
-        _record(delivery, _held(told, services), services, None if is_last else later_s)
-        raise NotDelivered(told, later_s)
-    attempt, retry_after_s = _tried(job, destination, services)
-    if attempt.is_taken:
-        _record(delivery, attempt, services)
-        circuits.resume(job.destination_id, services)
-    elif attempt.status == HTTPStatus.GONE:
-        circuits.switch(job.destination_id, GONE, services)
-        _record(delivery, attempt, services)
-    elif job.is_test:
-        _record(delivery, attempt, services)
+    is_over = is_last and _age(job, services) >= GIVEN_UP_AFTER
+    is_owed = is_over and not _tries(job, delivery.attempts)  # nothing is given up untried
+    if circuit.paused_until and not (is_probe or is_owed):
+        attempt = _held(f"Held back: the webhook is paused until {circuit.paused_until}", services)
     else:
+        attempt, retry_after_s = _tried(job, destination, services)
+        if attempt.is_taken or job.is_test or attempt.status == HTTPStatus.GONE:
+            _record(delivery, attempt, services)
+            if attempt.is_taken:
+                circuits.resume(job.destination_id, services)
+            elif attempt.status == HTTPStatus.GONE:
+                circuits.switch(job.destination_id, GONE, services)
+            return
         circuit = circuits.failed(job.destination_id, retry_after_s, services, is_probe=is_probe)
-        if circuit.paused_until:
-            later_s = max(later_s, _left_s(circuit.paused_until, services))
-        _record(delivery, attempt, services, None if is_last else later_s)
-        raise NotDelivered(attempt.error or f"It was answered with {attempt.status}", later_s)
+    tries = _tries(job, (*delivery.attempts, attempt))
+    usual_s = 0 if attempt.is_held else delay_s(tries)
+    later_s = max(usual_s, _left_s(circuit.paused_until, services))
+    starts_over = is_last and tries < MAX_TRIES and not is_over
+    if starts_over:
+        later_s = min(later_s, MAX_POSTPONE_S)
+    _record(delivery, attempt, services, None if is_last and not starts_over else later_s)
+    told = attempt.error or f"It was answered with {attempt.status}"
+    raise NotDelivered(told, later_s, starts_over=starts_over)
+
+
+def _tries(job: Job, attempts: Iterable[Attempt]) -> int:
+    """How often it was sent since it happened, or was asked for again."""
+    return sum(not each.is_held and each.at >= job.replayed_at for each in attempts)
+
+
+def _age(job: Job, services: Services) -> timedelta:
+    """How long ago it happened, or was asked for again."""
+    since = job.replayed_at or job.details["event_time"]
+    return services.clock() - datetime.fromisoformat(since)
 
 
 def _taken_on(job: Job, services: Services, *, is_last: bool) -> Delivery | None:
@@ -285,7 +313,7 @@ def _taken_on(job: Job, services: Services, *, is_last: bool) -> Delivery | None
             return None
         if known and (known.leased_until or "") > timestamp(now):
             told = "Another worker is at this delivery."
-            raise NotDelivered(told, _left_s(known.leased_until or "", services))
+            raise NotDelivered(told, _left_s(known.leased_until, services))
         delivery = known or Delivery(
             destination_id=job.destination_id,
             event_id=job.event_id,
@@ -335,7 +363,8 @@ def _record(
 
 def _was_taken(delivery: Delivery, since: str = "") -> bool:
     """Whether the destination has taken it, at that time or later."""
-    return any(each.is_taken and each.at >= since for each in delivery.attempts)
+    is_known = not since and delivery.state is DeliveryState.DELIVERED  # attempts are forgotten
+    return is_known or any(each.is_taken and each.at >= since for each in delivery.attempts)
 
 
 def _state_of(delivery: Delivery, *, comes_back: bool) -> DeliveryState:
@@ -347,7 +376,7 @@ def _state_of(delivery: Delivery, *, comes_back: bool) -> DeliveryState:
 
 def _held(told: str, services: Services) -> Attempt:
     """An attempt that nobody was called in."""
-    return Attempt(timestamp(services.clock()), error=told)
+    return Attempt(timestamp(services.clock()), error=told, is_held=True)
 
 
 def _tried(job: Job, destination: Destination, services: Services) -> tuple[Attempt, int]:
@@ -386,8 +415,6 @@ def _post(job: Job, destination: Destination, services: Services) -> tuple[int, 
     Raises Unreachable, and InvalidRequest for a URL of the settings that cannot be read.
     """
     # Only here: other functions call nobody.
-    from http.client import HTTPException  # noqa: PLC0415
-
     from chalicelib.outbound import answer_of, parse  # noqa: PLC0415
 
     now = services.clock()
@@ -409,9 +436,6 @@ def _post(job: Job, destination: Destination, services: Services) -> tuple[int, 
     deadline = monotonic() + TOTAL_TIMEOUT_S
     target = parse(destination.url)
     with answer_of("POST", target, policy, deadline, headers=headers, body=body) as response:
-        # Its status says whether it was taken, whatever becomes of the rest.
-        with suppress(OSError, HTTPException, ValueError, Unreachable):
-            response.read(ANSWER_BYTES)
         return response.status, _retry_after_s(response, now)
 
 
@@ -447,14 +471,16 @@ def _retry_after_s(response: "HTTPResponse", now: datetime) -> int:
         return 0
     if re.fullmatch(r"[0-9]{1,9}", asked):
         return min(int(asked), MAX_DELAY_S)
-    with suppress(ValueError, TypeError):  # no date, or one without a zone
+    with suppress(ValueError, TypeError, OverflowError):  # no date, or one without a zone
         left_s = (parsedate_to_datetime(asked) - now).total_seconds()
         return max(0, min(int(left_s), MAX_DELAY_S))
     return 0
 
 
-def _left_s(until: str, services: Services) -> int:
-    """Seconds until a time, and up to a fifth more, so that not all come back at once."""
+def _left_s(until: str | None, services: Services) -> int:
+    """Seconds until a time, if any, and up to a fifth more, so that not all come back at once."""
+    if until is None:
+        return 0
     left_s = (datetime.fromisoformat(until) - services.clock()).total_seconds()
     return min(int(max(0.0, left_s) * random.uniform(1, 1.2)) + 1, MAX_DELAY_S)  # noqa: S311
 

@@ -345,13 +345,17 @@ class NotMailed(PipelineError):
 
 
 class NotDelivered(PipelineError):
-    """``delay_s``: seconds until it is to be tried again."""
+    """``delay_s``: seconds until it is to be tried again.
+
+    ``starts_over``: by a message that has not been received yet, since this one has been too often.
+    """
 
     code = "not_delivered"
 
-    def __init__(self, message: str, delay_s: int) -> None:
+    def __init__(self, message: str, delay_s: int, *, starts_over: bool = False) -> None:
         super().__init__(message)
         self.delay_s = delay_s
+        self.starts_over = starts_over
 
 
 class MalformedMessage(PipelineError):

@@ -16,6 +16,13 @@ from chalicelib.plain import from_plain, to_plain
 SEQUENCER_DIGITS = 32
 """Sequencers vary in length and compare once left-padded with zeros (S3 event structure)."""
 
+MAX_POSTPONE_S = 900
+"""SQS delays a new message by 15 minutes at most."""
+
+UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
+TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+"""What makes the letters after it run the other way (Unicode Annex 9): a file ends in ``.exe``."""
+
 
 def timestamp(moment: datetime) -> str:
     """``2026-01-31T09:15:00.000Z``: sorts as a string in the order of time."""
@@ -122,5 +129,17 @@ def work_messages(event: Mapping[str, Any]) -> list[WorkMessage]:
 
 
 def printable(key: str) -> str:
-    """A key for people and logs: its control characters, which S3 allows, become question marks."""
-    return "".join("?" if unicodedata.category(char) == "Cc" else char for char in key)
+    """A key for people and logs.
+
+    Characters that S3 allows, and that break lines, turn them round, or are taken by neither SQS
+    nor SNS, become question marks.
+    """
+    return "".join(char if _is_printable(char) else "?" for char in key)
+
+
+def _is_printable(char: str) -> bool:
+    return (
+        unicodedata.category(char) not in UNPRINTABLE
+        and unicodedata.bidirectional(char) not in TURNING
+        and char not in "\ufffe\uffff"
+    )

@@ -603,13 +603,15 @@ class DeliveryState(StrEnum):
 class Attempt:
     """One try of a delivery: the HTTP status that came back, or why none did.
 
-    200 of a mail says that SES has accepted it.
+    200 of a mail says that SES has accepted it. ``is_held``: nobody was called, and why stands in
+    ``error``.
     """
 
     at: str
     duration_ms: int = 0
     status: int | None = None
     error: str | None = None
+    is_held: bool = False
 
     @property
     def is_taken(self) -> bool:

@@ -203,7 +203,7 @@ def answer_of(
 ) -> Iterator[HTTPResponse]:
     """Status and headers of what a host answers; the body can be read until the block ends.
 
-    Only http and https; ports 80 and 443, and any port where every address of the host is in an
+    Only http and https; their usual ports, and any port where every address of the host is in an
     allowed network. Content encodings are not asked for and not undone, so nothing can unfold.
     ``deadline`` is one of ``monotonic``. Raises Unreachable, also for what goes wrong in the block,
     which gives away neither addresses nor whether a name that is not public exists.
@@ -264,7 +264,7 @@ def _checked_addresses(
     if not addresses or not all(policy.admits(found) or _is_public(found) for found in addresses):
         raise NotPublic(_NOT_PUBLIC)
     if not all(map(policy.admits, addresses)):
-        if target.port not in PORTS.values():
+        if target.port != PORTS[target.scheme]:
             raise Inadmissible(f"The URL names port {target.port}")
         if target.scheme not in policy.public_schemes:
             raise Inadmissible(f"The URL starts with {target.scheme}://")

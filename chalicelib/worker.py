@@ -19,7 +19,7 @@ from chalicelib.errors import (
     TookTooLong,
 )
 from chalicelib.logs import bound, carried
-from chalicelib.messages import WorkMessage, facts_of
+from chalicelib.messages import MAX_POSTPONE_S, WorkMessage, facts_of
 from chalicelib.services import Services
 
 P = ParamSpec("P")
@@ -40,8 +40,6 @@ GIVE_WAY_S = 2
 """An original that is long in coming does not hold the others up for longer."""
 
 MAX_RETRY_DELAY_S = 3600
-MAX_POSTPONE_S = 900
-"""SQS delays a new message by 15 minutes at most."""
 
 
 def process_batch(

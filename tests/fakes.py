@@ -310,13 +310,15 @@ class FakeRenditions(Scripted):
 class FakeReturns(Scripted):
     """What all queues take back of what they have handed over.
 
-    ``handed_back`` is the delay, in seconds, of each message that shall come back.
+    ``handed_back`` is the delay, in seconds, of each message that shall come back; ``postponed``
+    that of each message whose copy shall come.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.deleted: list[WorkMessage] = []
         self.handed_back: dict[WorkMessage, int] = {}
+        self.postponed: dict[WorkMessage, int] = {}
 
     def delete(self, messages: Sequence[WorkMessage]) -> None:
         self._step("delete")
@@ -326,26 +328,22 @@ class FakeReturns(Scripted):
         self._step("hand_back")
         self.handed_back |= delays_s
 
+    def postpone(self, message: WorkMessage, delay_s: int) -> None:
+        self._step("postpone")
+        self.postponed[message] = delay_s
+
 
 class FakeQueue(FakeReturns):
-    """A queue. ``receive`` gives what waits; what is not deleted can come again.
-
-    ``postponed`` is the delay, in seconds, of each message whose copy shall come.
-    """
+    """A queue. ``receive`` gives what waits; what is not deleted can come again."""
 
     def __init__(self) -> None:
         super().__init__()
         self.sent: list[Work] = []
-        self.postponed: dict[WorkMessage, int] = {}
 
     def send(self, work: Iterable[Work]) -> None:
         for item in work:
             self._step("send")
             self.sent.append(item)
-
-    def postpone(self, message: WorkMessage, delay_s: int) -> None:
-        self._step("postpone")
-        self.postponed[message] = delay_s
 
     def is_empty(self) -> bool:
         return not self.sent

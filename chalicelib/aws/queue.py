@@ -60,6 +60,14 @@ class Queue:
             )
             _require_all(answer)
 
+    def postpone(self, message: WorkMessage, delay_s: int) -> None:
+        """Put a copy of the message in its place, which has not been received yet.
+
+        It comes after ``delay_s`` seconds, 900 at most. Killed in between, both are there.
+        """
+        self.client.send_message(QueueUrl=self.url, MessageBody=message.body, DelaySeconds=delay_s)
+        self.client.delete_message(QueueUrl=self.url, ReceiptHandle=message.receipt_handle)
+
     def is_empty(self) -> bool:
         """Whether nothing waits, is being worked on, or is delayed, as far as SQS knows."""
         answer = self.client.get_queue_attributes(
@@ -78,14 +86,6 @@ class WorkQueue(Queue):
     def send(self, work: Iterable[Work]) -> None:
         """Ask for all this to be done. Raises OSError where SQS took only a part."""
         self.send_bodies(map(encode_work, work))
-
-    def postpone(self, message: WorkMessage, delay_s: int) -> None:
-        """Put a copy of the message in its place, which has not been received yet.
-
-        It comes after ``delay_s`` seconds, 900 at most. Killed in between, both are there.
-        """
-        self.client.send_message(QueueUrl=self.url, MessageBody=message.body, DelaySeconds=delay_s)
-        self.client.delete_message(QueueUrl=self.url, ReceiptHandle=message.receipt_handle)
 
 
 def _sendable(bodies: Iterable[str]) -> Iterator[list[str]]:

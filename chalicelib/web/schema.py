@@ -413,6 +413,7 @@ class Attempt(TypedDict):
     status: Annotated[int | None, Meta(examples=[200])]
     error: str | None
     duration_ms: Annotated[int, Meta(ge=0, examples=[120])]
+    is_held: Annotated[bool, Meta(description="Whether nobody was called; the error says why.")]
 
 
 class Delivery(TypedDict):

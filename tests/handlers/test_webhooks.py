@@ -517,14 +517,19 @@ def log(services: FakeServices, *deliveries: Delivery) -> None:
         services.deliveries.save(each, None)
 
 
+def called(duration_ms: int) -> dict[str, Any]:
+    return {"duration_ms": duration_ms, "is_held": False}
+
+
 def test_deliveries_are_shown_newest_first(services: FakeServices) -> None:
     """Each with its attempts, whether it was answered or not."""
     webhook_id = register()["webhook_id"]
     failed = Attempt("2026-01-31T09:15:01.000Z", 12, error="The host was not found")
+    held = Attempt("2026-01-31T09:15:03.000Z", error="Held", is_held=True)
     taken = Attempt("2026-01-31T09:15:06.000Z", 80, status=200)
     log(
         services,
-        delivery(1, webhook_id, state=DeliveryState.DELIVERED, attempts=(failed, taken)),
+        delivery(1, webhook_id, state=DeliveryState.DELIVERED, attempts=(failed, held, taken)),
         delivery(2, webhook_id, next_try_at="2026-01-31T09:20:00.000Z"),
         replace(delivery(3, webhook_id, state=DeliveryState.GIVEN_UP), image_id=""),
         delivery(4, CONFIGURED.destination_id),
@@ -544,8 +549,15 @@ def test_deliveries_are_shown_newest_first(services: FakeServices) -> None:
         "image_id": digest("uploads/cat.jpg"),
         "state": "DELIVERED",
         "attempts": [
-            {"at": failed.at, "status": None, "error": failed.error, "duration_ms": 12},
-            {"at": taken.at, "status": 200, "error": None, "duration_ms": 80},
+            {"at": failed.at, "status": None, "error": failed.error} | called(12),
+            {
+                "at": held.at,
+                "status": None,
+                "error": "Held",
+                "duration_ms": 0,
+                "is_held": True,
+            },
+            {"at": taken.at, "status": 200, "error": None} | called(80),
         ],
         "next_try_at": None,
     }

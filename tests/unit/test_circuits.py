@@ -1,18 +1,24 @@
 """How destinations fare, over fakes of AWS and a real receiver."""
 
+from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from chalicelib.circuits import FAILURES_TO_PAUSE, pause_s
-from chalicelib.deliveries import MAX_DELAY_S, MAX_TRIES, RETRY_DELAYS_S
-from chalicelib.errors import NotDelivered, StaleRevision
-from chalicelib.model import Destination
+from chalicelib.deliveries import MAX_DELAY_S, MAX_TRIES
+from chalicelib.errors import BatchFailed, NotDelivered, StaleRevision
+from chalicelib.messages import timestamp
+from chalicelib.model import Destination, digest
 from tests.deliveries import (
+    DELIVERED,
     GIVEN_UP,
     WAITING,
     again,
     break_circuit,
     delivery_of,
     end_of_pause,
+    event,
     fail,
     fared,
     logged,
@@ -41,12 +47,9 @@ def test_destination_that_fails_again_and_again_is_paused(
     assert left.total_seconds() <= held <= left.total_seconds() * 1.2 + 1
     log = logged(services, asked)
     assert log.state is WAITING
-    assert [(each.status, each.error) for each in log.attempts] == [
-        (None, f"Held back: the webhook is paused until {circuit.paused_until}")
+    assert [(each.status, each.error, each.is_held) for each in log.attempts] == [
+        (None, f"Held back: the webhook is paused until {circuit.paused_until}", True)
     ]
-    late = delivery_of(destination, receive_count=4)
-    fail(services, late)
-    assert services.webhook_queue.handed_back[late] >= RETRY_DELAYS_S[3] * 0.8
 
 
 def test_failure_that_pauses_comes_back_after_the_pause(
@@ -60,17 +63,68 @@ def test_failure_that_pauses_comes_back_after_the_pause(
     assert services.webhook_queue.handed_back[last] >= 600
 
 
-def test_what_is_held_back_for_the_last_time_is_given_up(
+def test_to_be_held_back_costs_no_try(
     services: FakeServices, receiver: Receiver, destination: Destination
 ) -> None:
-    """It is in the dead-letter queue, and the log says so."""
+    """Received as often as SQS lets it, a copy takes its place, and comes within 15 minutes."""
     break_circuit(services, receiver, destination)
     asked = delivery_of(destination, receive_count=MAX_TRIES)
 
-    fail(services, asked)
+    run(services, asked)
 
+    assert logged(services, asked).state is WAITING
+    assert 600 <= services.webhook_queue.postponed[asked] <= 900
+    assert services.webhook_queue.handed_back == {}
+
+
+def test_what_is_held_back_for_two_days_is_given_up(
+    services: FakeServices, receiver: Receiver, destination: Destination
+) -> None:
+    """It is in the dead-letter queue, and the log says so; but nothing before it was tried."""
+    services.clock.forward(days=2)
+    break_circuit(services, receiver, destination)
+    asked = delivery_of(destination, receive_count=MAX_TRIES)
+    for _ in range(3):
+        receiver.answers.append(500)
+        fail(services, asked)
+
+    assert [each.is_held for each in logged(services, asked).attempts] == [False, True, True]
     assert logged(services, asked).state is GIVEN_UP
     assert services.webhook_queue.handed_back == {asked: 0}
+
+
+def test_destination_that_fails_in_part_loses_nothing_untried(
+    services: FakeServices, receiver: Receiver, destination: Destination
+) -> None:
+    """Half of the messages are refused, again and again: the others are all taken."""
+    wrong = {digest(f"wrong {number}") for number in range(30)}
+    receiver.otherwise = lambda told: told.answer(
+        500 if told.headers["webhook-id"] in wrong else 200
+    )
+    right = {digest(f"right {number}") for number in range(30)}
+    now = timestamp(services.clock())
+    due = {
+        delivery_of(destination, event(event_id=each, event_time=now)): services.clock()
+        for each in sorted(wrong | right)
+    }
+    while due:
+        first = min(due, key=lambda each: due[each])
+        services.clock.now = max(services.clock.now, due.pop(first))
+        queue = services.webhook_queue
+        queue.handed_back.clear()
+        queue.postponed.clear()
+        with suppress(BatchFailed):
+            run(services, first)
+        if wait_s := queue.handed_back.get(first):
+            due[again(first)] = services.clock() + timedelta(seconds=wait_s)
+        if wait_s := queue.postponed.get(first):
+            copied = replace(first, receive_count=1)
+            due[copied] = services.clock() + timedelta(seconds=wait_s)
+
+    states = {each.event_id: each.state for each in services.deliveries.log.values()}
+    assert {states[each] for each in right} == {DELIVERED}
+    tried = Counter(each.headers["webhook-id"] for each in receiver.received)
+    assert max(tried.values()) <= MAX_TRIES
 
 
 def test_one_delivery_finds_out_and_success_resumes(

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib import deliveries, outbound, webhooks
+from chalicelib import circuits, deliveries, outbound, webhooks
 from chalicelib.circuits import FAILURES_TO_PAUSE
 from chalicelib.deliveries import MAX_DELAY_S, MAX_TRIES, RETRY_DELAYS_S, wants
 from chalicelib.errors import (
@@ -262,13 +262,56 @@ def test_last_try_ends_in_the_dead_letter_queue(
     services: FakeServices, receiver: Receiver, destination: Destination
 ) -> None:
     """Handed back at once, so that the next receive moves it; the log says so."""
+    receiver.answers.extend([503] * MAX_TRIES)
+    first = delivery_of(destination)
+    for receive_count in range(1, MAX_TRIES + 1):
+        asked = replace(first, receive_count=receive_count)
+        services.webhook_queue.handed_back.clear()
+        fail(services, asked)
+        circuits.resume(destination.destination_id, services)
+
+    assert len(receiver.received) == MAX_TRIES
+    assert services.webhook_queue.handed_back == {asked: 0}
+    assert (logged(services, asked).state, logged(services, asked).next_try_at) == (GIVEN_UP, None)
+
+
+def test_what_was_received_more_often_than_tried_starts_over(
+    services: FakeServices, receiver: Receiver, destination: Destination
+) -> None:
+    """A copy takes its place, until it has had its tries or is two days old."""
     receiver.answers.append(503)
     asked = delivery_of(destination, receive_count=MAX_TRIES)
 
+    run(services, asked)
+
+    [(copied, wait_s)] = services.webhook_queue.postponed.items()
+    assert copied == asked
+    assert logged(services, asked).state is WAITING
+    next_try_at = timestamp(services.clock() + timedelta(seconds=wait_s))
+    assert logged(services, asked).next_try_at == next_try_at
+
+    services.clock.forward(days=2)
+    receiver.answers.append(503)
     fail(services, asked)
 
     assert services.webhook_queue.handed_back == {asked: 0}
-    assert (logged(services, asked).state, logged(services, asked).next_try_at) == (GIVEN_UP, None)
+    assert logged(services, asked).state is GIVEN_UP
+
+
+def test_copy_that_cannot_be_made_is_no_loss(
+    services: FakeServices, receiver: Receiver, destination: Destination
+) -> None:
+    """SQS keeps what it has, in the dead-letter queue at the worst."""
+    other = delivery_of(destination)
+    run(services, other)
+    receiver.answers.append(503)
+    services.webhook_queue.before("postpone", Outage())
+    asked = delivery_of(destination, receive_count=MAX_TRIES)
+
+    fail(services, asked, other)
+
+    assert services.webhook_queue.deleted == [other]
+    assert services.webhook_queue.handed_back == {asked: 0}
 
 
 def test_last_try_is_given_up_even_if_nobody_is_left_to_say_so(
@@ -300,6 +343,29 @@ def test_only_the_last_attempts_are_kept(services: FakeServices, destination: De
     attempts = logged(services, asked).attempts
     assert len(attempts) == 20
     assert attempts[-1].status == 200
+
+
+def test_what_was_taken_stays_so_when_the_attempt_is_forgotten(
+    services: FakeServices, receiver: Receiver, destination: Destination
+) -> None:
+    """Whatever became of replays; and a late copy of the message is not sent again."""
+    asked = delivery_of(destination)
+    run(services, asked)
+    known = logged(services, asked)
+    key = (known.destination_id, known.event_id)
+    failed = Attempt("2026-01-31T12:00:00.000Z", status=500)
+    services.deliveries.log[key] = replace(known, attempts=(failed,) * 20)
+    receiver.answers.append(500)
+    services.clock.forward(hours=3)
+    webhooks.replay(*key, services)
+    [replayed] = sent(services)
+    services.clock.forward(days=2)
+
+    fail(services, replace(replayed, receive_count=MAX_TRIES))
+    run(services, again(asked))
+
+    assert logged(services, asked).state is DELIVERED
+    assert len(receiver.received) == 2
 
 
 @pytest.mark.parametrize(
@@ -663,6 +729,7 @@ def test_busy_destination_says_when_to_come_back(
         (503, lambda _: "soon", 4, 6),
         (503, lambda _: "-7", 4, 6),
         (503, lambda _: "9" * 400, 4, 6),
+        (503, lambda _: f"Mon, 01 Jan 2024 00:00:00 +{'9' * 20}", 4, 6),
         (500, lambda _: "3600", 4, 6),
     ],
 )

@@ -16,6 +16,7 @@ from chalicelib.messages import (
     Recheck,
     encode_work,
     object_events,
+    printable,
     timestamp,
     work_messages,
 )
@@ -221,3 +222,29 @@ def test_foreign_work_message_is_malformed(body: str) -> None:
 
     with pytest.raises(MalformedMessage, match="This is no work message: "):
         _ = message.work
+
+
+@pytest.mark.parametrize(
+    "character",
+    [
+        "\n",
+        "\x00",
+        "\x7f",
+        "\x9b",
+        pytest.param("\u2028", id="line separator"),
+        pytest.param("\u2029", id="paragraph separator"),
+        pytest.param("\u202e", id="right-to-left override"),
+        pytest.param("\u2066", id="left-to-right isolate"),
+        pytest.param("\ufffe", id="taken by no queue"),
+        pytest.param("\uffff", id="nor this"),
+        pytest.param("\ud83d", id="half a character"),
+    ],
+)
+def test_what_breaks_or_turns_lines_is_not_printed(character: str) -> None:
+    assert printable(f"a{character}gpj.exe") == "a?gpj.exe"
+
+
+@pytest.mark.parametrize("key", ["Größe 100 %.jpg", "👩\u200d👧.jpg", "تصویر.jpg", "a\u200eb"])
+def test_what_people_write_is_printed(key: str) -> None:
+    """Emoji are joined by characters that nobody sees."""
+    assert printable(key) == key

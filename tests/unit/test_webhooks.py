@@ -215,6 +215,7 @@ def test_replay_revives_what_was_given_up(
     services: FakeServices, receiver: Receiver, destination: Destination
 ) -> None:
     """With all its tries before it."""
+    services.clock.forward(days=2)
     receiver.answers.extend([500, 500])
     fail(services, asked := delivery_of(destination, receive_count=MAX_TRIES))
 

@@ -377,7 +377,7 @@ def test_a_url_at_fault_is_invalid(url: str, complaint: str, dials: Dials) -> No
     assert not dials.addresses
 
 
-@pytest.mark.parametrize("port", [0, 22, 6379, 8080])
+@pytest.mark.parametrize("port", [0, 22, 443, 6379, 8080])
 def test_a_public_host_is_reached_on_web_ports_only(port: int, dials: Dials) -> None:
     with pytest.raises(UnfetchableUrl, match=f"port {port};"):
         fetch(f"http://a.example:{port}/", POLICY, resolve=resolver(PUBLIC))
