@@ -20,7 +20,7 @@ from chalicelib.aws.catalog import Catalog
 from chalicelib.aws.destinations import Deliveries, Destinations
 from chalicelib.aws.mail import Mailer
 from chalicelib.aws.queue import Queue, WorkQueue
-from chalicelib.aws.recognition import Recognizer
+from chalicelib.aws.recognition import CALLS_AT_ONCE, Recognizer
 from chalicelib.aws.storage import Renditions, Uploads
 from chalicelib.aws.workflow import Workflow
 from chalicelib.config import INLINE, Settings, read_settings
@@ -31,7 +31,10 @@ from chalicelib.telemetry import Telemetry
 CONNECT_TIMEOUT_S = 2
 READ_TIMEOUT_S = 7
 MAX_ATTEMPTS = 3
-"""A call that hangs every time is an error after 27 s and the pauses in between."""
+LONGEST_CALL_S = MAX_ATTEMPTS * (CONNECT_TIMEOUT_S + READ_TIMEOUT_S) + 2 ** (MAX_ATTEMPTS - 1) - 1
+"""A call that hangs every time is an error by then: botocore pauses for 1 and for 2 s at most. Only
+a call of Rekognition may take longer, because adaptive retries hold it back while others are
+throttled."""
 
 
 class Services:
@@ -90,7 +93,7 @@ class Services:
 
     @cached_property
     def recognizer(self) -> Recognizer:
-        return Recognizer(self._client("rekognition"), self.settings.recognition)
+        return Recognizer(self._client("rekognition"), self.settings.recognition, LONGEST_CALL_S)
 
     @cached_property
     def channels(self) -> dict[str, Channel]:
@@ -144,7 +147,7 @@ class Services:
                     config=Config(
                         connect_timeout=CONNECT_TIMEOUT_S,
                         read_timeout=READ_TIMEOUT_S,
-                        max_pool_connections=50,
+                        max_pool_connections=CALLS_AT_ONCE,
                         # Else links are signed for the global host, which redirects to the
                         # bucket's region and so breaks the signature of all but us-east-1.
                         s3={"addressing_style": "virtual"},

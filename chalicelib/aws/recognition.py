@@ -6,8 +6,8 @@ for is asked side by side, so that a picture waits for the slowest answer only.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -75,18 +75,26 @@ OVER_QUOTA = (
 )
 """Errors that say the account asks for more at once than its quota allows."""
 
+CALLS_AT_ONCE = 50
+"""Ten images of a batch, each in all five operations."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recognizer:
     client: "RekognitionClient"
     features: tuple[FeatureSpec, ...]
+    longest_call_s: float | None = None
+    """A call that takes longer waits for its turn: adaptive retries hold it back without limit."""
+    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(CALLS_AT_ONCE))
+    """One for all images, so that calls nobody waits for any more are never more than it has."""
 
     def recognize(self, proxy: bytes) -> Recognition:
         """What the features give: of each the surest so many, and none that is less sure.
 
         ``proxy``: JPEG or PNG of at least 80 pixels a side and at most 5 MB, sent as bytes, so
         that neither the original's format nor its size matters. Raises RecognitionRefused for the
-        picture, and Throttled when calls over the quota were not taken however often repeated.
+        picture, and Throttled when calls over the quota were not taken however often repeated, or
+        have not had their turn by ``longest_call_s``.
         """
         wanted = {spec.feature: spec for spec in self.features}
         return _joined(
@@ -95,22 +103,29 @@ class Recognizer:
                     partial(_told, ask, self.client, {"Bytes": proxy}, wanted)
                     for features, ask in OPERATIONS.items()
                     if not wanted.keys().isdisjoint(features)
-                ]
+                ],
+                self.pool,
+                self.longest_call_s,
             )
         )
 
 
-def _side_by_side(calls: Sequence[Callable[[], Recognition]]) -> list[Recognition]:
+def _side_by_side(
+    calls: Sequence[Callable[[], Recognition]], pool: ThreadPoolExecutor, longest_s: float | None
+) -> list[Recognition]:
     """What all of the calls give. Of several errors one is raised, the others are logged.
 
     That is a refusal, since trying again would be paid for in vain; or else throttling, which is
     no reason to give an image up, and without which the rest may be well the next time.
     """
-    if len(calls) < 2:  # noqa: PLR2004 - nothing to overlap
-        return [call() for call in calls]
-    with ThreadPoolExecutor(len(calls)) as pool:
-        answers = [pool.submit(carried(call)) for call in calls]
-    errors = [error for answer in answers if (error := answer.exception())]
+    answers = [pool.submit(carried(call)) for call in calls]
+    _, late = wait(answers, longest_s)
+    errors = [error for answer in answers if answer not in late and (error := answer.exception())]
+    if late:
+        # What has begun cannot be stopped: it goes on in its thread, and may be paid for once.
+        for answer in late:
+            answer.cancel()
+        errors.append(Throttled("Calls of Rekognition still wait for their turn."))
     if errors:
         first, *others = sorted(errors, key=_rank)
         for error in others:

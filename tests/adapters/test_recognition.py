@@ -3,8 +3,12 @@
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -38,7 +42,8 @@ from chalicelib.model import (
 from chalicelib.moderation import TAXONOMY, reasons_to_withhold
 from localcloud.cloud import LocalCloud
 from localcloud.emulator import REGION
-from localcloud.rekognition.server import FAULTS_PATH
+from localcloud.rekognition.faults import Faults
+from localcloud.rekognition.server import FAULTS_PATH, Server
 from tests.adapters.conftest import Operations, error_of
 from tests.pictures import photo, saved
 
@@ -529,6 +534,9 @@ def test_celebrities_come_surest_first(client: Any) -> None:
 
 # ── side by side ─────────────────────────────────────────────────────────────────────────────────
 
+PATIENCE_S = 20
+"""No test waits for so long, unless it fails."""
+
 EVERYTHING = ", ".join(Feature)
 EMPTY: dict[str, dict[str, Any]] = {
     "DetectLabels": {"Labels": []},
@@ -542,12 +550,12 @@ EMPTY: dict[str, dict[str, Any]] = {
 @contextmanager
 def calls(
     client: Any, *, errors: Mapping[str, Any], meanwhile: Callable[[], object]
-) -> Iterator[dict[str, str]]:
-    """Nothing found by any operation, or its error; the threads that made the calls."""
-    threads: dict[str, str] = {}
+) -> Iterator[list[str]]:
+    """Nothing found by any operation, or its error; which were called."""
+    made: list[str] = []
 
     def act(model: Any, **_: object) -> object:
-        threads[model.name] = threading.current_thread().name
+        made.append(model.name)
         meanwhile()
         error = errors.get(model.name)
         if isinstance(error, BaseException):
@@ -557,7 +565,7 @@ def calls(
 
     client.meta.events.register("before-call.rekognition", act)
     try:
-        yield threads
+        yield made
     finally:
         client.meta.events.unregister("before-call.rekognition", act)
 
@@ -582,16 +590,14 @@ def nothing() -> None:
     ],
 )
 def test_only_what_is_on_is_asked(client: Any, recognition: str, operations: set[str]) -> None:
-    """Each call is paid for. One is made where it is wanted, and only several need threads."""
-    with calls(client, errors={}, meanwhile=nothing) as threads:
+    """Each call is paid for."""
+    with calls(client, errors={}, meanwhile=nothing) as made:
         assert asking(client, recognition).recognize(b"proxy") == Recognition()
 
-    assert threads.keys() == operations
-    here = threading.current_thread().name
-    assert all((name == here) is (len(operations) == 1) for name in threads.values())
+    assert sorted(made) == sorted(operations)
 
 
-def test_calls_run_side_by_side_and_leave_no_thread(client: Any) -> None:
+def test_calls_run_side_by_side(client: Any) -> None:
     """Each waits until all have come; logs say of which image, in every thread."""
     all_there = threading.Barrier(len(EMPTY), timeout=10)
     said = []
@@ -600,12 +606,81 @@ def test_calls_run_side_by_side_and_leave_no_thread(client: Any) -> None:
         said.append(FACTS.get().get("image_id"))
         all_there.wait()
 
-    before = {*threading.enumerate()}
     with calls(client, errors={}, meanwhile=meet), bound(image_id="a"):
         assert asking(client, EVERYTHING).recognize(b"proxy") == Recognition()
 
     assert said == ["a"] * len(EMPTY)
-    assert {*threading.enumerate()} <= before
+
+
+@pytest.mark.parametrize("recognition", ["labels", EVERYTHING])
+def test_calls_that_are_held_back_for_long_are_throttled(client: Any, recognition: str) -> None:
+    """As adaptive retries hold them back: without limit. The image comes back, and is looked at."""
+    let_go = threading.Event()
+    recognizer = replace(asking(client, recognition), longest_call_s=0.1)
+
+    with calls(client, errors={}, meanwhile=partial(let_go.wait, PATIENCE_S)):
+        with pytest.raises(Throttled, match="wait for their turn"):
+            recognizer.recognize(b"proxy")
+        let_go.set()
+        assert replace(recognizer, longest_call_s=None).recognize(b"proxy") == Recognition()
+        recognizer.pool.shutdown()
+
+
+def test_calls_nobody_waits_for_do_not_pile_up(client: Any) -> None:
+    """Those that have begun are made at last; those behind them never are, nor paid for."""
+    let_go = threading.Event()
+    pool = ThreadPoolExecutor(7)
+    recognizer = Recognizer(client, parse_recognition(EVERYTHING), 0.1, pool)
+    before = threading.active_count()
+
+    with calls(client, errors={}, meanwhile=partial(let_go.wait, PATIENCE_S)) as made:
+        for _ in range(5):
+            with pytest.raises(Throttled):
+                recognizer.recognize(b"proxy")
+        assert threading.active_count() <= before + 7
+        let_go.set()
+        pool.shutdown()
+
+    assert len(made) == 7
+
+
+def test_refusal_is_raised_whatever_is_held_back(client: Any) -> None:
+    """Nothing else that may be said of the picture would make it another one."""
+    let_go = threading.Event()
+    recognizer = replace(asking(client, EVERYTHING), longest_call_s=1)
+    refused = {"DetectText": "ImageTooLargeException"}
+
+    with Operations(client) as operations, calls(client, errors=refused, meanwhile=nothing):
+        operations.before("rekognition.DetectLabels", partial(let_go.wait, PATIENCE_S))
+        with pytest.raises(RecognitionRefused):
+            recognizer.recognize(b"proxy")
+        let_go.set()
+        recognizer.pool.shutdown()
+
+
+def test_adaptive_retries_hold_no_image_up() -> None:
+    """All is throttled: 15 attempts of one image would take half a minute at their slowest pace."""
+    with Server(faults=Faults(error="ThrottlingException", rate=1.0)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        client = boto3.client(
+            "rekognition",
+            endpoint_url=server.url,
+            region_name=REGION,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",  # noqa: S106 - no secret
+            config=Config(retries={"mode": "adaptive", "total_max_attempts": 3}),
+        )
+        recognizer = replace(asking(client, EVERYTHING), longest_call_s=1)
+        try:
+            began = time.monotonic()
+            for _ in range(2):
+                with pytest.raises(Throttled):
+                    recognizer.recognize(b"proxy")
+            assert time.monotonic() - began < 15
+        finally:
+            server.faults.set(Faults())
+            recognizer.pool.shutdown()
+            server.shutdown()
 
 
 OUTAGE = ConnectionError("Nobody answers.")
@@ -650,18 +725,15 @@ def test_of_several_errors_the_one_that_decides_is_raised(
     others: int,
 ) -> None:
     """A refusal is for good, and throttling no reason to give up; the log has all the others."""
-    before = {*threading.enumerate()}
-
-    with calls(client, errors=errors, meanwhile=nothing) as threads, pytest.raises(raised) as told:
+    with calls(client, errors=errors, meanwhile=nothing) as made, pytest.raises(raised) as told:
         asking(client, EVERYTHING).recognize(b"proxy")
 
     assert type(told.value) is raised or raised is ClientError
-    assert threads.keys() == EMPTY.keys()  # the rest is not left half way
+    assert sorted(made) == sorted(EMPTY)  # the rest is not left half way
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
     logged = {id(record.exc_info[1]) for record in warnings if record.exc_info}
     assert len(warnings) == len(logged) == others
     assert id(told.value) not in logged
-    assert {*threading.enumerate()} <= before
 
 
 @pytest.mark.parametrize("recognition", ["faces", "celebrities", EVERYTHING])

@@ -172,12 +172,15 @@ def test_rekognition_that_hangs_leaves_time_for_the_rest(services: Services) -> 
     """Of all the attempts at a call and the pauses in between, in one run of process_images.
 
     Pauses of botocore's standard and adaptive modes double, and are 1 and 2 seconds at most. The
-    calls of one image run side by side, so that it does not matter how many there are.
+    calls of one image run side by side, so that it does not matter how many there are. What takes
+    longer was held back by adaptive retries, and is waited for no longer.
     """
     config = services.recognizer.client.meta.config
     attempts = config.retries["total_max_attempts"]
     pauses_s = sum(2**attempt for attempt in range(attempts - 1))
     longest_s = attempts * (config.connect_timeout + config.read_timeout) + pauses_s
+    assert services.recognizer.longest_call_s == longest_s
+
     functions = json.loads((PROJECT / ".chalice" / "config.json").read_text())["lambda_functions"]
 
     rest_s = (TIME_TO_START + TIME_TO_HAND_BACK).total_seconds()
