@@ -24,6 +24,7 @@ from chalicelib.aws.layout import (
     is_comparable,
     labels_of,
     put_of_first,
+    term_of,
 )
 from chalicelib.errors import IdempotencyKeyReused, KeyTaken, OriginalGone, StaleRevision, TooLarge
 from chalicelib.messages import (
@@ -521,14 +522,14 @@ class FakeCatalog(Scripted):
         self.bookmarks[name] = position
 
     def browse(self, query: Query) -> Page:
-        least = {label.casefold(): query.min_confidence for label in query.labels}
-        least |= {WORD_MARK + word: 0.0 for word in query.words}
+        terms = [*map(term_of, query.labels), *(WORD_MARK + word for word in query.words)]
 
         def is_shown(image: Image) -> bool:
             is_there = query.status in (None, image.status)
             is_then = (query.since or "") <= image.original.uploaded_at <= (query.until or "9")
             sure = confidences_of(image)
-            return is_there and is_then and all(sure.get(each, -1) >= least[each] for each in least)
+            is_sure = all(sure.get(term, -1) >= query.min_confidence for term in terms)
+            return is_there and is_then and is_sure
 
         return self._page(query.limit, query.cursor, is_shown)
 
@@ -540,7 +541,7 @@ class FakeCatalog(Scripted):
         counts = [
             LabelCount(names.most_common(1)[0][0], names.total())
             for label, names in spellings.items()
-            if label.startswith(prefix.casefold())
+            if label.startswith(term_of(prefix))
         ]
         return sorted(counts, key=lambda each: (-each.images, each.name))
 

@@ -65,6 +65,7 @@ from chalicelib.aws.layout import (
     request_key,
     right_below,
     shard_of,
+    term_of,
     term_partition,
 )
 from chalicelib.errors import IdempotencyKeyReused, StaleRevision, Throttled
@@ -531,7 +532,7 @@ class Catalog:
 
     def label_counts(self, prefix: str) -> list[LabelCount]:
         """How many images have each label that begins so, in whatever case; most frequent first."""
-        start = prefix.casefold()
+        start = term_of(prefix)
         spellings = by_label(self.counters()[0])
         counts = [
             LabelCount(max(names, key=names.__getitem__), sum(names.values()))
@@ -672,8 +673,8 @@ def probes(phash: str, max_distance: int) -> Iterator[tuple[str, str]]:
 
 def _least_of(query: Query) -> dict[str, float]:
     """The terms that an image has to have, and how sure each has to be at least."""
-    labels = {label.casefold(): query.min_confidence for label in query.labels}
-    return labels | {WORD_MARK + word: 0.0 for word in query.words}
+    words = (WORD_MARK + word for word in query.words)
+    return dict.fromkeys((*map(term_of, query.labels), *words), query.min_confidence)
 
 
 def _fits(image: Image, query: Query) -> bool:

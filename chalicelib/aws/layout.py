@@ -33,6 +33,7 @@ four (``benchmarks/keys.py``). Of those who add changes, each for a shard, who c
 """
 
 import re
+import unicodedata
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -79,7 +80,7 @@ MAX_TERMS = 94
 """What an image is found by, at most: so many entries fit into its transaction (``WRITES``)."""
 
 WORD_MARK = "W"
-"""What a word begins with among the terms. No label does: all are in lower case (``casefold``)."""
+"""What a word begins with among the terms. No label does: all are in lower case (``term_of``)."""
 
 FOLDS = "folds"
 """Counter of the additions to the counters."""
@@ -133,7 +134,7 @@ def changes_partition(shard: int) -> str:
 
 def chunk_key(label: str) -> dict[str, Any]:
     """Of the entry that counts a label, in whatever case."""
-    return _chunk_key(zlib.crc32(label.casefold().encode()) % CHUNKS)
+    return _chunk_key(zlib.crc32(term_of(label).encode()) % CHUNKS)
 
 
 def _chunk_key(chunk: int) -> dict[str, Any]:
@@ -313,15 +314,13 @@ def has_bytes(image: Image | None, entry: Mapping[str, Any]) -> bool:
 def confidences_of(image: Image) -> dict[str, float]:
     """How sure Rekognition is of each term that an image is found by, ``MAX_TERMS`` at most.
 
-    Labels as they are searched for and, behind them, words.
+    Labels as they are searched for and, behind them, words, each as sure as the surest line.
     """
-    labels = {term: confidence for term, (_, confidence) in _named(image).items()}
-    words = {
-        WORD_MARK + word: line.confidence
-        for line in image.recognition.text
-        for word in words_of(line.text)
-    }
-    return dict(islice((labels | words).items(), MAX_TERMS))
+    terms = {term: confidence for term, (_, confidence) in _named(image).items()}
+    for line in image.recognition.text:
+        for term in (WORD_MARK + word for word in words_of(line.text)):
+            terms[term] = max(terms.get(term, 0), line.confidence)
+    return dict(islice(terms.items(), MAX_TERMS))
 
 
 def labels_of(image: Image) -> dict[str, str]:
@@ -345,9 +344,14 @@ def _named(image: Image) -> dict[str, tuple[str, float]]:
         ((each.parent, each.confidence) for each in moderation if each.parent),
         ((each.name, each.confidence) for each in image.recognition.celebrities),
     ):
-        written, known = named.get(name.casefold(), (name, confidence))
-        named[name.casefold()] = written, max(known, confidence)
+        written, known = named.get(term_of(name), (name, confidence))
+        named[term_of(name)] = written, max(known, confidence)
     return named
+
+
+def term_of(label: str) -> str:
+    """A label as one searches it: in whatever case, its letters composed or not (Unicode NFC)."""
+    return unicodedata.normalize("NFC", label).casefold()
 
 
 def counters_of(image: Image) -> dict[str, int]:
@@ -389,7 +393,7 @@ def by_label(counted: Mapping[str, int]) -> defaultdict[str, Counter[str]]:
     for counter, number in counted.items():
         if counter.startswith(LABEL_MARK):
             name = counter.removeprefix(LABEL_MARK)
-            labels[name.casefold()][name] = number
+            labels[term_of(name)][name] = number
     return labels
 
 

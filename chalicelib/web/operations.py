@@ -204,10 +204,11 @@ TEXT = Parameter(
 )
 MIN_CONFIDENCE = Parameter(
     name="min_confidence",
-    about="With `label`: at least this confidence, in percent.",
+    about="With `label` or `text`, and not without: at least this confidence, in percent, of each.",
     parse=number(0, 100),
     schema={"type": "number", "minimum": 0, "maximum": 100, "default": 0},
     default=0.0,
+    qualifies=("label", "text"),
     example=90,
 )
 FROM = Parameter(

@@ -21,7 +21,8 @@ class Parameter:
     """One thing that a client may say, in the query, the path, a header or a member of JSON.
 
     ``parse`` raises ValueError that says what it has to be ("is a number from 0 to 100"), and
-    ``schema`` says the same as JSON Schema.
+    ``schema`` says the same as JSON Schema. ``qualifies`` names those of which it needs one: by
+    itself it would be passed over.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Parameter:
     default: Any = None
     required: bool = False
     repeats: bool = False
+    qualifies: tuple[str, ...] = ()
     where: Literal["query", "path", "header", "body"] = "query"
 
 
@@ -88,6 +90,9 @@ def _read(
     for name, parameter in declared.items():
         if parameter.required and name not in given:
             wrong[name] = "is missing"
+        if name in given and parameter.qualifies and given.keys().isdisjoint(parameter.qualifies):
+            others = " or ".join(parameter.qualifies)
+            wrong.setdefault(name, f"is for {others}, of which there is none")
     unknown = sorted(given.keys() - declared.keys())
     for name in unknown[:MOST_UNKNOWN]:
         wrong[name[:80]] = f"is not known here; there is {', '.join(declared) or 'none'}"

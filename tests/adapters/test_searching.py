@@ -196,6 +196,22 @@ def test_word_is_no_label_and_a_label_no_word(either: Catalog | FakeCatalog) -> 
     assert told(either) == [("Animal", 1), ("Cat", 1), ("Pet", 1)]
 
 
+def test_label_is_found_however_its_letters_are_put_together(
+    either: Catalog | FakeCatalog,
+) -> None:
+    """Composed or not (Unicode NFC), in whatever case; accents count. It is counted as one."""
+    names = ["Beyonc\u00e9", "BEYONCE\u0301", "Beyonce"]
+    filled(
+        either, [seen(n, celebrities=(Celebrity(name, 90, BOX),)) for n, name in enumerate(names)]
+    )
+
+    for name in names[:2]:
+        assert found(either, name) == found(either, name.lower()) == [1, 0]
+        assert found(either, name, status=ImageStatus.COMPLETED) == [1, 0]
+        assert [images for _, images in told(either, name)] == [2]
+    assert found(either, "beyonce") == [2]
+
+
 def test_label_may_begin_as_it_likes(either: Catalog | FakeCatalog) -> None:
     """It is found, and no word."""
     names = ['"Weird Al"', "Wolf", "=", "#"]
@@ -209,7 +225,7 @@ def test_label_may_begin_as_it_likes(either: Catalog | FakeCatalog) -> None:
 
 
 def test_words_are_found_with_all_else(either: Catalog | FakeCatalog) -> None:
-    """Labels, dates and status bound what is found; a confidence is asked of labels alone."""
+    """Labels, dates and status bound what is found; a confidence is asked of labels and words."""
     sale = written("Sale", confidence=50)
     filled(
         either,
@@ -223,15 +239,27 @@ def test_words_are_found_with_all_else(either: Catalog | FakeCatalog) -> None:
     )
 
     assert found(either, text="sale") == [4, 2, 1, 0]
-    assert found(either, text="sale", min_confidence=90) == [4, 2, 1, 0]
-    assert found(either, "animal", text="sale", min_confidence=90) == [4, 1, 0]
-    assert found(either, "cat", text="sale", min_confidence=90) == []
+    assert found(either, text="sale", min_confidence=50) == [4, 2, 1, 0]
+    assert found(either, text="sale", min_confidence=50.01) == []
+    assert found(either, "animal", text="sale", min_confidence=50) == [4, 2, 1, 0]
+    assert found(either, "animal", text="sale", min_confidence=90) == []
     assert found(either, "dog", text="sale", status=ImageStatus.QUARANTINED) == [1]
     assert found(either, text="sale", status=ImageStatus.COMPLETED) == [2, 0]
-    assert found(either, text="sale", status=ImageStatus.FAILED, min_confidence=90) == [4]
+    assert found(either, text="sale", status=ImageStatus.FAILED, min_confidence=50) == [4]
+    assert found(either, text="sale", status=ImageStatus.FAILED, min_confidence=51) == []
     second = timestamp(MOMENT + timedelta(seconds=1))
     assert found(either, text="sale", since=second) == [4, 2, 1]
     assert found(either, "animal", text="sale", until=second) == [1, 0]
+
+
+def test_word_is_as_sure_as_the_surest_line(either: Catalog | FakeCatalog) -> None:
+    """Of several lines with it, whichever comes first."""
+    sure, unsure = written("Sale", confidence=99), written("Summer sale", confidence=60)
+    filled(either, [seen(0, text=sure + unsure), seen(1, text=unsure + sure)])
+
+    assert found(either, text="sale", min_confidence=99) == [1, 0]
+    assert found(either, text="sale", min_confidence=99.01) == []
+    assert found(either, text="summer", min_confidence=99) == []
 
 
 def test_words_follow_the_record(catalog: Catalog) -> None:
@@ -300,7 +328,8 @@ def is_asked_for(one: Image, query: Query) -> bool:
         if each.confidence >= query.min_confidence
         for name in (each.name, *(each.parents if isinstance(each, Label) else ()))
     }
-    text = " ".join(line.text for line in said.text).casefold().replace(",", " ").split()
+    lines = [line.text for line in said.text if line.confidence >= query.min_confidence]
+    text = " ".join(lines).casefold().replace(",", " ").split()
     return (
         one.status in ([query.status] if query.status else SHOWN)
         and {label.casefold() for label in query.labels} <= sure
@@ -367,7 +396,7 @@ def test_page_of_words_is_bounded_whatever_its_filters_drop(
     """It comes short rather than late, and its cursor leads to what there is."""
     monkeypatch.setattr("chalicelib.aws.catalog.ROUNDS", 2)
     scanned = scanned_by(operations)
-    query = Query(1, labels=("animal",), words=("sale",), min_confidence=90)
+    query = Query(1, labels=("animal",), words=("sale",), min_confidence=80)
     shown: list[int] = []
     turned = 0
     for page in paged(catalog, query):

@@ -543,7 +543,7 @@ def found(query: str) -> list[str]:
         "text=%E2%84%965",  # №, as it is written there
         "text=%EF%BC%B3%EF%BC%A1%EF%BC%AC%EF%BC%A5",  # in letters of full width
         "text=sale&label=cat",
-        "text=sale&label=Animal&min_confidence=98",
+        "text=sale&label=Animal&min_confidence=97",
         "text=sale&label=Weapon%20Violence&label=ada%20lovelace",
         "text=sale&status=QUARANTINED",
         "text=sale&from=2026-01-31&to=2026-01-31",
@@ -568,7 +568,7 @@ def test_images_are_found_by_what_is_written_in_them(services: FakeServices, que
         "label=sale",
         "text=sale&status=COMPLETED",
         "text=sale&label=dog",
-        "text=sale&label=cat&min_confidence=99",
+        "text=sale&label=cat&min_confidence=98",
         "text=sale&from=2026-02-01",
     ],
 )

@@ -37,8 +37,8 @@ export class Collection extends EventTarget {
   }
 
   /**
-   * Start over with another filter: statuses (none: all), labels that an image must all have and
-   * how sure they must be, words that must be written in it, and the times (ISO 8601, UTC) from and
+   * Start over with another filter: statuses (none: all), labels that an image must all have,
+   * words that must be written in it, how sure both must be, and the times (ISO 8601, UTC) from and
    * to which it was uploaded.
    */
   ask(filter) {
@@ -191,10 +191,11 @@ const position = (image) => (image ? `${image.uploaded_at}#${image.image_id}` : 
  */
 function matches(image, { statuses, labels, min_confidence: least = 0, texts, from, to }) {
   const names = namesIn(image, least);
-  const words = new Set(image.text.flatMap(({ text }) => wordsOf(text)));
+  const lines = image.text.filter(({ confidence }) => confidence >= least);
+  const words = new Set(lines.flatMap(({ text }) => wordsOf(text)));
   return (
     (!statuses.length || statuses.includes(image.status)) &&
-    labels.every((label) => names.has(label.toLowerCase())) &&
+    labels.every((label) => names.has(termOf(label))) &&
     texts.flatMap(wordsOf).every((word) => words.has(word)) &&
     (!from || image.uploaded_at >= from) &&
     (!to || image.uploaded_at <= to)
@@ -206,8 +207,10 @@ function namesIn({ labels, moderation_labels, celebrities }, least) {
   const isSure = ({ confidence }) => confidence >= least;
   const named = [...labels, ...moderation_labels, ...celebrities].filter(isSure);
   const names = named.flatMap(({ name, parents = [] }) => [name, ...parents]);
-  return new Set(names.map((name) => name.toLowerCase()));
+  return new Set(names.map(termOf));
 }
+
+const termOf = (label) => label.normalize("NFC").toLowerCase();
 
 /** The image with the links it had, while they last: a new link would load the picture again. */
 function withLinks(image, known) {

@@ -97,7 +97,9 @@ def test_examples_can_be_read(parameter: Parameter) -> None:
     """What is shown as an example is taken, and so is the default."""
     if parameter.where == "query":
         shown = parameter.example if parameter.repeats else [str(parameter.example)]
-        read_query([parameter], {parameter.name: shown})
+        others = [each for each in parameters() if each.name in parameter.qualifies]
+        beside = {each.name: each.example for each in others[:1]}
+        read_query([parameter, *others], beside | {parameter.name: shown})
         if parameter.default:
             read_query([parameter], {parameter.name: [str(parameter.default)]})
     elif parameter.where == "body" and parameter.example is not None:
