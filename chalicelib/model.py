@@ -480,11 +480,12 @@ class Page:
     """Images, newest first, and where the next page begins; None where there is none.
 
     There may be fewer than were asked for, even none, before the last page: what one page looks
-    through is bounded.
+    through is bounded. ``cursors``: where the next page begins if this one ends with each image.
     """
 
     images: tuple[Image, ...]
     cursor: str | None
+    cursors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

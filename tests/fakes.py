@@ -603,9 +603,10 @@ class FakeCatalog(Scripted):
             reverse=True,
         )
         start = int((cursor or "0").partition(".")[0])
+        page = tuple(images[start : start + limit])
+        cursors = tuple(f"{start + n:013}.{'a' * 26}" for n in range(1, len(page) + 1))
         more = len(images) > start + limit
-        following = f"{start + limit:013}.{'a' * 26}" if more else None
-        return Page(tuple(images[start : start + limit]), following)
+        return Page(page, cursors[-1] if more else None, cursors)
 
 
 class FakeRecognizer(Scripted):

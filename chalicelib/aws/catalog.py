@@ -427,7 +427,8 @@ class Catalog:
             for position, image in images
             if image and position_of(image) == position and _fits(image, query)
         ]
-        return Page(tuple(shown), cursor and cursor_of(cursor))
+        cursors = tuple(cursor_of(position_of(image)) for image in shown)
+        return Page(tuple(shown), cursor and cursor_of(cursor), cursors)
 
     def _list_of(self, query: Query) -> tuple[dict[str, Any], Sequence[str]]:
         """The list to look through for a query: how to ask for it, and its partitions.

@@ -240,7 +240,7 @@ LIMIT = Parameter(
 CURSOR = Parameter(
     name="cursor",
     about="`cursor` of the page before, as it is. A page may hold fewer images than `limit`, even "
-    "none, while there is a cursor: what one page looks through is bounded.",
+    "none, while there is a cursor: what one page looks through and carries is bounded.",
     parse=matching(
         POSITION,
         "is not one of ours: pass on `cursor` of the page before as it is",
@@ -497,7 +497,8 @@ SHOW_RENDITION = Operation(
 )
 LIST_SIMILAR = Operation(
     summary="Images that look like this one",
-    about="By perceptual hash. An image that has none (not completed yet) has no similar ones.",
+    about="By perceptual hash. An image that has none (not completed yet) has no similar ones. Of "
+    "images with very many faces there may be fewer than `limit`, as many as one answer carries.",
     tag="Images",
     parameters=(IMAGE_ID, DISTANCE, LIMIT),
     answers={HTTPStatus.OK: ("SimilarImages",)},

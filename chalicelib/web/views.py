@@ -1,5 +1,6 @@
 """Images and webhooks as the API shows them: JSON, with links that work."""
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -38,6 +39,9 @@ REVIEW_LASTS_S = 300
 
 REDIRECT_LASTS_S = 60
 """How long a browser may go by a redirect: processing an image anew moves its renditions."""
+
+MOST_SHOWN_BYTES = 4_500_000
+"""Of the images in one answer, well below the 6 MB that Lambda answers with."""
 
 LinkMaker = Callable[[Rendition, int], str]
 
@@ -109,17 +113,33 @@ def status_answer(image: Image, request: Request, base: str) -> Response:
 
 
 def page_view(page: Page, base: str, link: LinkMaker) -> "schema.ImagePage":
-    images: Any = [image_view(image, base, link) for image in page.images]
-    return {"images": images, "cursor": page.cursor}
+    images: Any = _fitting(image_view(image, base, link) for image in page.images)
+    is_cut = len(images) < len(page.images)
+    return {"images": images, "cursor": page.cursors[len(images) - 1] if is_cut else page.cursor}
 
 
 def similar_view(
     found: Iterable[tuple[Image, int]], base: str, link: LinkMaker
 ) -> "schema.SimilarImages":
-    images: Any = [
+    images: Any = _fitting(
         image_view(image, base, link) | {"distance": distance} for image, distance in found
-    ]
+    )
     return {"images": images}
+
+
+def _fitting(images: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first images, as many as one answer carries, and one in any case.
+
+    An answer is JSON, which Lambda hands over within JSON.
+    """
+    fitting: list[dict[str, Any]] = []
+    size_bytes = 0
+    for image in images:
+        size_bytes += len(json.dumps(json.dumps(image)))
+        if fitting and size_bytes > MOST_SHOWN_BYTES:
+            break
+        fitting.append(image)
+    return fitting
 
 
 def labels_view(counts: Sequence[LabelCount], limit: int) -> "schema.Labels":

@@ -82,6 +82,21 @@ def partitions(catalog: Catalog) -> set[str]:
     return {place.rpartition("#")[0] for place in places if place.startswith(kinds)}
 
 
+# ── pages ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_page_may_be_left_behind_any_image(either: Catalog | FakeCatalog) -> None:
+    """Each has the cursor of what follows it."""
+    filled(either, [seen(number, labels=(DOG,)) for number in range(6)])
+    query = Query(4, labels=("dog",))
+    page = either.browse(query)
+
+    following = [numbers(either.browse(replace(query, cursor=each))) for each in page.cursors]
+
+    assert following == [[4, 3, 2, 1], [3, 2, 1, 0], [2, 1, 0], [1, 0]]
+    assert page.cursors[-1] == page.cursor
+
+
 # ── what is above a label ────────────────────────────────────────────────────────────────────────
 
 

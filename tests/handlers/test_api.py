@@ -1,6 +1,7 @@
 """What the API does beside uploading and listing: every route through Chalice, over fakes."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
@@ -11,7 +12,16 @@ from chalice.test import Client, HTTPResponse
 import app
 from chalicelib import pipeline
 from chalicelib.errors import Throttled
-from chalicelib.model import image_id_of
+from chalicelib.model import (
+    BoundingBox,
+    Face,
+    FaceAttribute,
+    Label,
+    Recognition,
+    TextLine,
+    image_id_of,
+)
+from chalicelib.web import views
 from tests.fakes import PICTURE, Alone, FakeServices, Outage, uploaded
 from tests.pictures import photo, saved
 
@@ -429,6 +439,84 @@ def test_similar_images_have_limits(services: FakeServices, query: str) -> None:
     image = uploaded(services)
 
     assert_problem(get(f"/images/{image.image_id}/similar?{query}"), 400, "invalid_request")
+
+
+@pytest.mark.parametrize("query", ["min_confidence=90", "min_confidence=0&status=COMPLETED"])
+def test_a_confidence_of_nothing_is_refused(query: str) -> None:
+    """Else it would narrow nothing, and all were shown."""
+    problem = assert_problem(get(f"/images?{query}"), 400, "invalid_request")
+
+    assert problem["detail"] == "'min_confidence' is for label or text, of which there is none."
+
+
+@pytest.mark.parametrize("asked", ["text=sale", "label=Poster", "label=Poster&text=sale"])
+def test_a_confidence_is_of_labels_and_words(services: FakeServices, asked: str) -> None:
+    """Of all that are asked for."""
+    line = TextLine("Sale", 95.76, BoundingBox(0.1, 0.2, 0.3, 0.4))
+    services.recognizer.recognition = Recognition(labels=(Label("Poster", 95.76),), text=(line,))
+    image = uploaded(services)
+
+    assert shown_in(get(f"/images?{asked}&min_confidence=95.76")) == [image.image_id]
+    assert shown_in(get(f"/images?{asked}&min_confidence=95.77")) == []
+
+
+# ── crowds ───────────────────────────────────────────────────────────────────────────────────────
+
+MOST_ANSWERED_BYTES = 6 * 1024 * 1024
+"""What Lambda answers with (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html)."""
+
+
+@pytest.fixture
+def crowds(services: FakeServices) -> list[str]:
+    """The ids of 60 images with a hundred faces each, of which all is known; newest first."""
+    attributes = [FaceAttribute(f"attribute_{n}", "false", 99.12345678 - n) for n in range(16)]
+    face = Face(BoundingBox(0.12345678, 0.2, 0.12345678, 0.4), 99.12345678, tuple(attributes))
+    one = replace(uploaded(services), recognition=Recognition(faces=(face,) * 100))
+    for number in range(60):
+        original = replace(one.original, key=f"uploads/{number}.jpg")
+        services.catalog.save(replace(one, original=original), previous=None)
+    services.catalog.records.pop(one.image_id)
+    return sorted(services.catalog.records, reverse=True)
+
+
+def shown_in(response: HTTPResponse) -> list[str]:
+    """The ids of the images in an answer that Lambda can give."""
+    assert response.status_code == 200
+    assert len(json.dumps(response.body.decode())) < MOST_ANSWERED_BYTES
+    return [image["image_id"] for image in response.json_body["images"]]
+
+
+def test_a_page_of_crowds_comes_short(crowds: list[str]) -> None:
+    """As many images as one answer carries, and all of them page by page."""
+    pages: list[list[str]] = []
+    cursor = ""
+    while cursor is not None:
+        response = get("/images?limit=55" + (cursor and f"&cursor={cursor}"))
+        pages.append(shown_in(response))
+        cursor = response.json_body["cursor"]
+
+    assert [image_id for page in pages for image_id in page] == crowds
+    assert 20 < len(pages[0]) < 55
+
+
+def test_a_page_shows_one_image_however_large(
+    crowds: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nobody came past it."""
+    monkeypatch.setattr(views, "MOST_SHOWN_BYTES", 1)
+
+    page = get("/images?limit=2").json_body
+
+    assert [image["image_id"] for image in page["images"]] == crowds[:1]
+    assert shown_in(get(f"/images?cursor={page['cursor']}")) == crowds[1:2]
+
+
+def test_fewer_crowds_are_shown_as_similar(crowds: list[str]) -> None:
+    """The nearest."""
+    shown = shown_in(get(f"/images/{crowds[0]}/similar?limit=55"))
+
+    assert 20 < len(shown) < 55
+    assert shown == sorted(crowds[1:])[: len(shown)]
 
 
 # ── the catalog ──────────────────────────────────────────────────────────────────────────────────
