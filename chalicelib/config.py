@@ -366,7 +366,10 @@ class Settings:
         DEFAULT_RENDITIONS,
     )
     background: str = _setting(
-        parse_color, "What shows through where a format has no transparency.", "#ffffff"
+        parse_color,
+        "What shows through where a format has no transparency. Rekognition is shown a see-through "
+        "picture on black if that is light, else on white.",
+        "#ffffff",
     )
     keep_gps: bool = _setting(
         parse_switch, "Whether the place a photo was taken at goes into the catalog.", "false"

@@ -411,9 +411,9 @@ def addition(by: Mapping[str, int]) -> dict[str, Any]:
 
 
 def is_comparable(image: Image) -> bool:
-    """Whether an image is found by its looks."""
+    """Whether an image is found by its looks, which one with a hash of zeros has none of."""
     is_shown = image.status not in (ImageStatus.FAILED, ImageStatus.DELETED)
-    return is_shown and image.fingerprint is not None
+    return is_shown and image.fingerprint is not None and image.fingerprint.phash.strip("0") != ""
 
 
 def _bands_of(image: Image) -> Iterator[Key]:

@@ -10,12 +10,14 @@ from typing import Any
 from PIL import Image
 from thash import rgba_to_thumb_hash_pure
 
+from chalicelib.imaging.picture import ground_of
 from chalicelib.model import Fingerprint
 
 _SIDE = 32
 _THUMB = 24  # a ThumbHash keeps 7 waves a side at most, and costs time by the pixel
 _COLORS = 5
 _OPAQUE = 128
+_FAINTEST = 1.0  # what one level in one pixel of the luma may make at most
 
 
 def fingerprint(image: Image.Image) -> Fingerprint:
@@ -32,15 +34,18 @@ def perceptual_hash(image: Image.Image) -> str:
 
     The cosine transform of a 32×32 luma without its first row and column, so that brightness,
     contrast and proportions do not matter (C. Zauner, Implementation and Benchmarking of Perceptual
-    Image Hash Functions, 2010, 3.2.1). The picture's transparent parts count as white.
+    Image Hash Functions, 2010, 3.2.1). What is see-through is hashed on what it stands out from. Of
+    one colour, or of stripes, nothing is left but rounding, whose bits would say nothing: 0.
     """
     if image.mode == "RGBA":
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, ground_of(image)), image)
     luma = image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX).tobytes()
     waves = _waves()
     rows = [luma[start : start + _SIDE] for start in range(0, _SIDE * _SIDE, _SIDE)]
     across = [[_product(wave, row) for row in rows] for wave in waves]
     terms = [_product(wave, column) for column in across for wave in waves]
+    if max(map(abs, terms)) < _FAINTEST:
+        return "0" * 16
     middle = median(terms)
     bits = "".join("1" if term > middle else "0" for term in terms)
     return f"{int(bits, 2):016x}"

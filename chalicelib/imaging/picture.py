@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
+from PIL import Image, ImageStat
 
 from chalicelib.imaging.color import normal
 
@@ -83,12 +83,12 @@ class Picture:
         extrema: Any = self.planes[0].getextrema()
         return bool(extrema[3][0] < 255)  # noqa: PLR2004
 
-    def flattened(self, background: str) -> Picture:
-        """Without alpha, on a background of one colour (``#rrggbb``)."""
+    def flattened(self, background: str | None = None) -> Picture:
+        """Without alpha, on a background of one colour (``#rrggbb``), or on its ground."""
         if not self.has_alpha:
             return self
         image = self.image()
-        ground = Image.new("RGB", image.size, background)
+        ground = Image.new("RGB", image.size, background or ground_of(image))
         ground.paste(image, mask=image.getchannel("A"))
         return Picture((ground,))
 
@@ -139,6 +139,18 @@ class Picture:
             image = Image.merge("YCbCr", [_enlarged(plane, size) for plane in self.planes])
         image.info = {}
         return image
+
+
+def ground_of(image: Image.Image) -> str:
+    """What a see-through picture (RGBA) stands out from: black if it is light, else white.
+
+    Every pixel counts as much as its alpha shows of it: what cannot be seen may be of any colour.
+    """
+    alpha = image.getchannel("A")
+    light = Image.new("L", image.size)
+    light.paste(image.convert("L"), mask=alpha)
+    is_light = 2 * ImageStat.Stat(light).sum[0] > ImageStat.Stat(alpha).sum[0]
+    return "#000000" if is_light else "#ffffff"
 
 
 def taken(box: Box, size: Size, parent: Size) -> Box:

@@ -3,7 +3,7 @@
 Rekognition reads JPEG and PNG only, with 80 pixels a side or more and 5 MB or less when passed as
 bytes (before base64); an upright sRGB JPEG made here lets every format and size through. Its boxes
 are fractions of the sides, so they fit every rendition that shows the whole, however each was
-scaled.
+scaled. What is see-through is shown on black or white, whichever it stands out from.
 """
 
 from collections.abc import Collection, Iterable
@@ -55,6 +55,7 @@ class Sight:
         output = chosen_format(spec.format, picture.size, alpha=picture.has_alpha)
         return (
             output is OutputFormat.JPEG
+            and not picture.has_alpha  # as a JPEG it stands on any background
             and spec.mode is ResizeMode.FIT
             and spec.quality >= _GOOD_ENOUGH
             and min(picture.size) >= _SHORTEST
@@ -115,7 +116,7 @@ def proxy_of(
         stand_in = encoded(picture, spec, background)
         if len(stand_in.body) <= _MAX_BYTES:
             return stand_in.body, stand_in
-    return _made(whole.flattened(background), sight.made_px), stand_in
+    return _made(whole.flattened(), sight.made_px), stand_in
 
 
 def _made(whole: Picture, longest: int) -> bytes:

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image as Pillow
 
 from chalicelib import imaging, pipeline
 from chalicelib.errors import LeaseHeld, RecognitionRefused
@@ -223,6 +224,22 @@ def test_records_that_know_no_bytes_have_no_exact_duplicates(services: FakeServi
 
 
 # ── what is none ─────────────────────────────────────────────────────────────────────────────────
+
+
+def one_colour(name: str) -> bytes:
+    return saved(Pillow.new("RGB", (64, 48), name), "PNG")
+
+
+@pytest.mark.parametrize(("other", "duplicates"), [("#404040", ()), ("gray", (exact(A),))])
+def test_pictures_of_one_colour_have_no_near_duplicates(
+    services: FakeServices, other: str, duplicates: tuple[Duplicate, ...]
+) -> None:
+    """There is nothing in them to look alike by. The same bytes are the same all the same."""
+    services.recipe = replace(RECIPE, duplicate_distance=7)
+    complete(services, A, one_colour("gray"))
+
+    assert complete(services, B, one_colour(other)).duplicates == duplicates
+    assert pipeline.find_similar(image_id_of(A), 7, 10, services) == []
 
 
 @pytest.mark.parametrize("way", ["new version", "removed before", "put back"])

@@ -4,12 +4,12 @@ from base64 import b64decode
 
 import pytest
 import thash
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from chalicelib.imaging import render
-from chalicelib.imaging.fingerprint import distance
+from chalicelib.imaging.fingerprint import distance, perceptual_hash
 from chalicelib.model import Fingerprint, Limits
-from tests.pictures import heic, photo, saved
+from tests.pictures import heic, photo, saved, stored
 from tests.unit.imaging.opened import near, spec
 
 
@@ -44,10 +44,69 @@ def test_other_pictures_are_over_16_bits_away() -> None:
     assert min(distance(ORIGINAL.phash, each) for each in hashes) > 16
 
 
-def test_hashes_are_16_hex_digits_even_of_nothing_at_all() -> None:
-    flat = fingerprint_of(saved(Image.new("RGB", (50, 50), "teal"), "PNG"))
-    assert len(flat.phash) == len(ORIGINAL.phash) == 16
-    assert flat.colors == ("#008080",)
+def logo(word: str, color: str, ground: str | None = None) -> Image.Image:
+    """A word on one colour, or on nothing."""
+    image = Image.new("RGBA", (400, 200), ground or (0, 0, 0, 0))
+    ImageDraw.Draw(image).text((20, 40), word, fill=color, font_size=110)
+    return image
+
+
+@pytest.mark.parametrize("color", ["white", "black", "#ffe9a0", "#102080"])
+def test_words_on_nothing_are_told_apart(color: str) -> None:
+    """Beyond the distance that near duplicates have at most, which is 7."""
+    one, other = (
+        fingerprint_of(saved(logo(word, color), "PNG")).phash for word in ("ACME", "Zebra")
+    )
+    assert distance(one, other) > 7
+
+
+@pytest.mark.parametrize(("color", "ground"), [("white", "black"), ("black", "white")])
+def test_what_stands_on_nothing_is_hashed_on_what_it_stands_out_from(
+    color: str, ground: str
+) -> None:
+    bare, standing = (
+        fingerprint_of(saved(logo("ACME", color, below), "PNG")).phash for below in (None, ground)
+    )
+    assert distance(bare, standing) <= 3
+
+
+def test_hashes_are_16_hex_digits() -> None:
+    """As they have been ever since, of what is opaque."""
+    assert ORIGINAL.phash == "37cdd8b2e249c94c"
+    assert perceptual_hash(PICTURE.convert("RGBA")) == perceptual_hash(PICTURE)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "CMYK JPEG", "PNG", "WEBP", "AVIF", "HEIF", "GIF"])
+@pytest.mark.parametrize("color", ["teal", "white", "black", "#f8f0e3"])
+def test_one_colour_has_the_hash_of_nothing(color: str, kind: str) -> None:
+    """Rounding would make the bits, and the same ones for every colour."""
+    flat = Image.new("RGB", (500, 351), color)
+    assert fingerprint_of(stored(flat, kind)).phash == "0" * 16
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        Image.new("RGBA", (40, 40)),
+        Image.new("RGBA", (40, 40), (255, 255, 255, 128)),
+        Image.linear_gradient("L"),
+        Image.linear_gradient("L").rotate(90),
+    ],
+    ids=["see-through", "half see-through", "gradient down", "gradient across"],
+)
+def test_what_the_hash_does_not_look_at_has_the_hash_of_nothing(nothing: Image.Image) -> None:
+    """Nor are stripes and gradients, which change in one direction only, told apart by it."""
+    assert fingerprint_of(saved(nothing, "PNG")).phash == "0" * 16
+
+
+def test_faint_pictures_have_hashes() -> None:
+    """A fiftieth of the contrast: within the bits of the same picture."""
+    faint = Image.eval(PICTURE, lambda level: 120 + level // 50)
+    assert distance(ORIGINAL.phash, fingerprint_of(saved(faint, "PNG")).phash) <= 10
+
+
+def test_colours_of_one_colour_are_that() -> None:
+    assert fingerprint_of(saved(Image.new("RGB", (50, 50), "teal"), "PNG")).colors == ("#008080",)
 
 
 def test_the_placeholder_shows_the_picture_again() -> None:

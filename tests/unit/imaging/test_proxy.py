@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from io import BytesIO
 
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms, ImageColor, ImageDraw, ImageStat
 
 from chalicelib.imaging import proxy as proxies
 from chalicelib.imaging import render
@@ -216,6 +216,79 @@ def test_is_made_where_no_rendition_will_do(wish: RenditionSpec) -> None:
     image = opened(made.proxy)
     assert max(image.size) >= 640
     assert abs(image.width / image.height - 1.5) < 0.01
+
+
+def written(color: str, mode: str = "RGBA", opacity: int = 255) -> bytes:
+    """Words on nothing, as PNG."""
+    words = Image.new("L", (900, 300))
+    ImageDraw.Draw(words).text((60, 60), "ACME", fill=opacity, font_size=180)
+    if mode == "P":
+        picture = words.point(lambda level: level >= 128).convert("P")
+        picture.putpalette([0x30, 0x60, 0x90, *ImageColor.getrgb(color)])
+        return saved(picture, "PNG", transparency=0)
+    picture = Image.new("RGBA", words.size, color)
+    picture.putalpha(words)
+    return saved(picture.convert(mode), "PNG")
+
+
+def contrast_of(proxy: bytes) -> int:
+    darkest, brightest = assert_rekognition_takes(proxy).convert("L").getextrema()
+    return int(brightest - darkest)  # type: ignore[operator]
+
+
+def apart(one: Image.Image, other: Image.Image) -> float:
+    """The mean difference in levels of 255."""
+    return ImageStat.Stat(ImageChops.difference(one.convert("L"), other.convert("L"))).mean[0]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("background", ["#ffffff", "#000000"])
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_stands_on_nothing_is_seen(mode: str, background: str, recipe: str) -> None:
+    """White is shown on black as black is on white, whatever renditions are shown on."""
+    white, black = (
+        opened(render(written(color, mode), RECIPES[recipe], Limits(), background=background).proxy)
+        for color in ("white", "black")
+    )
+    assert near(white.convert("RGB").getpixel((5, 5)), (0, 0, 0), 2)  # type: ignore[arg-type]
+    assert near(black.convert("RGB").getpixel((5, 5)), (255, 255, 255), 2)  # type: ignore[arg-type]
+    assert apart(white, ImageChops.invert(black)) < 2
+
+
+@pytest.mark.parametrize("color", ["white", "#ffffd0", "#909090", "#707070", "navy", "black"])
+@pytest.mark.parametrize("opacity", [255, 128, 40])
+def test_what_stands_on_nothing_has_contrast(color: str, opacity: int) -> None:
+    """At least half of what it could have at all."""
+    assert contrast_of(render(written(color, opacity=opacity), [], Limits()).proxy) > opacity * 0.45
+
+
+@pytest.mark.parametrize("color", ["white", "black"])
+def test_photo_that_is_in_its_alpha_alone_is_seen(color: str) -> None:
+    """White ink where it is light, or black where it is dark, looks like the photo."""
+    picture = photo(700, 500).convert("L")
+    ink = Image.new("RGBA", picture.size, color)
+    ink.putalpha(picture if color == "white" else ImageChops.invert(picture))
+    shown = opened(render(saved(ink, "PNG"), RECIPES["many"], Limits()).proxy)
+    assert apart(shown, picture) < 3
+
+
+def test_photo_that_is_half_see_through_is_seen() -> None:
+    """Its own picture, with half of the contrast, on one ground."""
+    picture = photo(700, 500).convert("L")
+    faint = Image.merge("LA", (picture, Image.new("L", picture.size, 128)))
+    shown = opened(render(saved(faint, "PNG"), [], Limits()).proxy)
+    ground = 0 if ImageStat.Stat(picture).mean[0] > 127.5 else 255
+    assert apart(shown, Image.blend(Image.new("L", picture.size, ground), picture, 0.5)) < 3
+
+
+def test_rendition_on_the_background_is_no_proxy_of_what_is_see_through() -> None:
+    """Of what hides nothing it is."""
+    [wish] = recipe = [spec(900, 900, JPEG)]
+    made = render(written("white"), recipe, Limits())
+    assert made.proxy is not made.renditions[0].body
+    assert contrast_of(made.renditions[0].body) == 0
+    made = render(saved(photo(900, 300).convert("RGBA"), "PNG"), [wish], Limits())
+    assert made.proxy is made.renditions[0].body
 
 
 def test_works_for_formats_rekognition_does_not_read() -> None:
