@@ -73,7 +73,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:  # noqa: ARG001
     body = case.body
     if case.operation.path.startswith("/webhooks") and isinstance(body, dict):
         statuses = body.get("statuses", [])
-        if isinstance(statuses, list) and all(each in EventKind for each in statuses):
+        if isinstance(statuses, list) and all(each in [*EventKind] for each in statuses):
             body["statuses"] = ["DUPLICATE" for _ in statuses or "1"]
         if body.get("url") in (WEBHOOK_URL.example, URL_TEXT.example):
             body["url"] = f"{API}/static/1.jpg"
