@@ -1563,7 +1563,7 @@ def test_search_is_bounded_where_many_look_the_same(
 ) -> None:
     """It reads so many a band and no more; those that are the very same are among them."""
     monkeypatch.setattr("chalicelib.aws.catalog.PROBED", 5)
-    blank = "0" * 16
+    blank = "000000000000000f"
     filled(catalog, [hashed(number, blank) for number in range(20)])
     filled(catalog, [hashed(20, "000000000000ffff"), hashed(21, "000000000000ffff")])
     scanned = scanned_by(operations)

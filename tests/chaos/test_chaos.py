@@ -8,6 +8,8 @@ from chalicelib.aws.storage import Renditions
 from localcloud.cloud import LocalCloud
 from tests.chaos.world import Clients, flagged_person, in_turns, run_schedule
 
+pytestmark = pytest.mark.no_cover  # what it runs through, others test
+
 SEEDS = range(1, 21)
 
 

@@ -31,6 +31,8 @@ from chalicelib.model import (
 from tests.fakes import RECIPE, Alone, Clock, FakeServices, FakeUploads, Outage, Version
 from tests.pictures import photo, saved
 
+pytestmark = pytest.mark.no_cover  # it goes the ways that other tests do, but thousands of times
+
 KEY = "uploads/cat.jpg"
 LEASE = timedelta(seconds=60)
 PICTURES = [saved(photo(24, 24, seed=seed)) for seed in range(3)]
