@@ -268,7 +268,9 @@ class World:
         self.clock.now += CALL_TAKES
         fault = self.faults.at(actor, call)
         self.log.append(f"    {actor.name}: {'.'.join(call)} {fault or ''}")
-        if fault and (actor.has_announced or call == ("sns", "Publish")):
+        is_told = call == ("sns", "Publish")
+        # Who was frozen may find that its lease is over, and somebody else tells the same.
+        if (fault and (actor.has_announced or is_told)) or (actor.is_late and is_told):
             self.may_double += 1
         try:
             return answer_with(
