@@ -154,7 +154,7 @@ def _has_started_over(message: WorkMessage, error: BaseException, services: Serv
         return False
     try:
         services.webhook_queue.postpone(message, error.delay_s)
-    except Exception:
+    except Exception:  # it is kept for who looks into the dead-letter queue
         logger.exception("message %s has got no successor", message.message_id)
         return False
     return True

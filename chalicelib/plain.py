@@ -5,6 +5,7 @@ more than these lines: what is stored is frozen dataclasses of strings, numbers,
 one type, and each other.
 """
 
+import json
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from types import UnionType
@@ -30,6 +31,11 @@ def to_plain(value: object) -> Any:
     if isinstance(value, tuple | list):
         return [to_plain(member) for member in value]
     return str(value) if isinstance(value, str) else value
+
+
+def answered_bytes(value: Any) -> int:
+    """What a JSON value takes in an answer: JSON, which Lambda hands over within JSON."""
+    return len(json.dumps(json.dumps(value)))
 
 
 def from_plain(kind: type[T], value: Any) -> T:

@@ -40,6 +40,7 @@ from chalicelib.model import (
     digest,
     is_image_id,
 )
+from chalicelib.plain import answered_bytes
 from chalicelib.services import Services
 
 SECRET_LASTS = timedelta(hours=24)
@@ -234,7 +235,7 @@ def _check(destination: Destination) -> None:
         )
     if len(destination.description) > MAX_DESCRIPTION_LENGTH:
         problems["description"] = f"has up to {MAX_DESCRIPTION_LENGTH} characters"
-    size_bytes = _answered_bytes(destination.url, destination.description, *labels)
+    size_bytes = answered_bytes((destination.url, destination.description, *labels))
     if not problems and size_bytes > MAX_ANSWERED_BYTES:
         problems["labels"] = (
             f"take up to {MAX_ANSWERED_BYTES} bytes with url and description, "
@@ -243,11 +244,6 @@ def _check(destination: Destination) -> None:
     if problems:
         told = "; ".join(f"{name} {problem}" for name, problem in problems.items())
         raise InvalidRequest(f"The webhook cannot be so: {told}.", problems)
-
-
-def _answered_bytes(*texts: str) -> int:
-    """What texts take in an answer: JSON, which Lambda hands over within JSON."""
-    return len(json.dumps(json.dumps(texts)))
 
 
 def _check_url(url: str, services: Services) -> None:

@@ -3,7 +3,8 @@
 import json
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -52,6 +53,16 @@ class Receiver(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A caller that hangs up is what some tests are about."""
+
+
+@contextmanager
+def listening() -> Iterator[Receiver]:
+    """One that takes calls until the block ends."""
+    with Receiver() as receiver:
+        threading.Thread(target=receiver.serve_forever, args=(0.01,), daemon=True).start()
+        yield receiver
+        receiver.over.set()
+        receiver.shutdown()
 
 
 class Conversation(BaseHTTPRequestHandler):

@@ -1,6 +1,5 @@
 """Images and webhooks as the API shows them: JSON, with links that work."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -27,6 +26,7 @@ from chalicelib.model import (
     Version,
     image_id_of,
 )
+from chalicelib.plain import answered_bytes
 
 if TYPE_CHECKING:
     from chalicelib.web import schema
@@ -128,14 +128,11 @@ def similar_view(
 
 
 def _fitting(images: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The first images, as many as one answer carries, and one in any case.
-
-    An answer is JSON, which Lambda hands over within JSON.
-    """
+    """The first images, as many as one answer carries, and one in any case."""
     fitting: list[dict[str, Any]] = []
     size_bytes = 0
     for image in images:
-        size_bytes += len(json.dumps(json.dumps(image)))
+        size_bytes += answered_bytes(image)
         if fitting and size_bytes > MOST_SHOWN_BYTES:
             break
         fitting.append(image)

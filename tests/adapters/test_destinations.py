@@ -1,7 +1,6 @@
 """Destinations, circuits and the log of deliveries, as DynamoDB keeps them."""
 
 import json
-import threading
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -32,7 +31,7 @@ from chalicelib.services import WebhookTerms
 from tests.adapters.conftest import Operations
 from tests.adapters.test_queue import held, new_queue, received
 from tests.fakes import Outage
-from tests.receiver import Receiver
+from tests.receiver import Receiver, listening
 
 NUMBERS = count(1)
 DESTINATION = Destination(
@@ -255,11 +254,8 @@ def test_deliveries_are_no_images(deliveries: Deliveries, catalog: Catalog) -> N
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with Receiver() as receiver:
-        threading.Thread(target=receiver.serve_forever, args=(0.01,), daemon=True).start()
+    with listening() as receiver:
         yield receiver
-        receiver.over.set()
-        receiver.shutdown()
 
 
 @pytest.fixture

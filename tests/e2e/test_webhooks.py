@@ -1,7 +1,6 @@
 """From an upload to a receiver, on the whole local cloud, with each function's own rights."""
 
 import json
-import threading
 from collections.abc import Iterator
 from typing import Any
 from urllib.error import HTTPError
@@ -12,17 +11,14 @@ import pytest
 from chalicelib.model import image_id_of
 from localcloud.cloud import LocalCloud
 from tests.pictures import photo, saved
-from tests.receiver import Receiver
+from tests.receiver import Receiver, listening
 from tests.waiting import TIMEOUT_S, eventually
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with Receiver() as receiver:
-        threading.Thread(target=receiver.serve_forever, args=(0.01,), daemon=True).start()
+    with listening() as receiver:
         yield receiver
-        receiver.over.set()
-        receiver.shutdown()
 
 
 class Api:

@@ -1,6 +1,5 @@
 """A receiver of webhooks, for tests of all that is about them."""
 
-import threading
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 from chalicelib import webhooks
 from chalicelib.model import Destination
 from tests.fakes import FakeServices
-from tests.receiver import Receiver
+from tests.receiver import Receiver, listening
 
 
 @pytest.fixture
@@ -24,11 +23,8 @@ def receiver(services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> Iterato
             return services.clock()
 
     monkeypatch.setattr("standardwebhooks.webhooks.datetime", Now)
-    with Receiver() as receiver:
-        threading.Thread(target=receiver.serve_forever, args=(0.01,), daemon=True).start()
+    with listening() as receiver:
         yield receiver
-        receiver.over.set()
-        receiver.shutdown()
 
 
 @pytest.fixture
