@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -400,6 +401,24 @@ def test_what_is_being_deleted_cannot_be_kept(open_fake: Callable[..., Page], ap
     assert list(api.images) == ["image000001", "image000003"]
 
 
+def test_asked_again_at_once_it_is_deleted(open_fake: Callable[..., Page], api: FakeApi) -> None:
+    """A browser tells a moment later that a dialog was closed; by then it may ask again."""
+    api.put(image(1), image(2))
+    page = open_fake("#image=image000002")
+    page.get_by_role("button", name="Delete …").click()
+    page.get_by_role("button", name="Keep it").evaluate(
+        """(keep) => {
+          keep.click();
+          const key = new KeyboardEvent("keydown", { key: "Delete", bubbles: true });
+          document.querySelector("#detail").dispatchEvent(key);
+        }"""
+    )
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.locator("#confirm")).to_be_hidden()
+    expect(tile(page, "picture 2.jpg")).to_have_count(0)
+    assert list(api.images) == ["image000001"]
+
+
 def test_closing_twice_leaves_only_the_image(open_fake: Callable[..., Page], api: FakeApi) -> None:
     """A browser goes back a moment after it is told to; until then it is not told again."""
     api.put(image(1))
@@ -483,6 +502,8 @@ def test_an_image_from_elsewhere_appears_by_itself(page: Page) -> None:
 def test_an_api_that_does_not_answer_is_said(page: Page) -> None:
     """A banner with a way to try again, which goes when that works."""
     name = completed(page, name_of("there"))
+    page.clock.install()
+    page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))  # for none to try again by itself
     page.route("**/images?*", lambda route: route.abort())
     page.get_by_role("radio", name="Completed").check()
     expect(page.get_by_role("alert")).to_contain_text("The API does not answer")

@@ -3,6 +3,9 @@
 import { $ } from "./dom.js";
 import { fileName } from "./format.js";
 
+/** Ends what was asked last: a browser tells that its dialog was closed a moment after it was. */
+let end = () => {};
+
 /** Ask before `remove(image)`. A failure is said right there; resolves to whether it is gone. */
 export function confirmDeletion(image, remove) {
   const dialog = $("#confirm");
@@ -11,6 +14,7 @@ export function confirmDeletion(image, remove) {
   const { signal } = opening;
   let isBusy = false;
   let isGone = false;
+  end();
   const busy = (isSo) => {
     isBusy = isSo;
     yes.disabled = no.disabled = isSo;
@@ -42,11 +46,11 @@ export function confirmDeletion(image, remove) {
   dialog.showModal();
   no.focus();
   return new Promise((resolve) => {
-    const end = () => {
+    end = () => {
       opening.abort();
       resolve(isGone);
     };
-    dialog.addEventListener("close", end, { signal });
+    dialog.addEventListener("close", () => dialog.open || end(), { signal });
   });
 }
 
