@@ -52,6 +52,7 @@ from chalicelib.model import (
     Destination,
     Secret,
     is_image_id,
+    term_of,
 )
 from chalicelib.services import Services
 
@@ -231,19 +232,19 @@ def wants(destination: Destination, details: Mapping[str, Any]) -> bool:
     status = str(details["event_type"]).rpartition(".")[2].upper()
     if destination.is_disabled or status not in (destination.statuses or (status,)):
         return False
-    wanted = {label.casefold() for label in destination.labels}
+    wanted = {term_of(label) for label in destination.labels}
     return not wanted or status in WITHOUT_LABELS or not wanted.isdisjoint(_shown(details))
 
 
 def _shown(details: Mapping[str, Any]) -> set[str]:
-    """What an image shows, by whatever name it is also found under, without case."""
+    """What an image shows, by whatever name it is also found under, as one searches it."""
     names: set[str] = set()
     for label in details.get("labels", ()):
         names |= {label["name"], *label.get("parents", ())}
     for label in details.get("moderation_labels", ()):
         names |= {label["name"], label.get("parent", "")}
     names |= {each["name"] for each in details.get("celebrities", ())}
-    return {name.casefold() for name in names}
+    return {term_of(name) for name in names}
 
 
 # ── a delivery ───────────────────────────────────────────────────────────────────────────────────

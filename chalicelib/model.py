@@ -681,6 +681,11 @@ def is_secret(text: str) -> bool:
     return text.startswith("whsec_") and 24 <= len(key) <= 64  # noqa: PLR2004
 
 
+def term_of(label: str) -> str:
+    """A label as one searches it: in whatever case, its letters composed or not (Unicode NFC)."""
+    return unicodedata.normalize("NFC", label).casefold()
+
+
 def words_of(text: str) -> tuple[str, ...]:
     """The words of a text as one searches them, each once: letters and digits.
 

@@ -32,6 +32,10 @@ TIME_TO_HAND_BACK = timedelta(seconds=5)
 TIME_TO_START = timedelta(seconds=15)
 """An image is not begun with less than this left."""
 
+ENOUGH = 3 / 4
+"""Of an invocation. Begun with less of it left, an image that was not done is not to blame: while
+Rekognition throttles, an answer alone may take half of it."""
+
 KEPT_PIXELS = 10_000_000
 """Decoded and scaled to its renditions, an image of no more may wait for others to begin. Ten have
 as many pixels as one original may have."""
@@ -53,6 +57,7 @@ def process_batch(
     them back. What failed comes back after a delay that grows with each receive.
     """
     end = services.clock() + time_left
+    in_good_time = end - time_left * ENOUGH
     last_start = end - TIME_TO_HAND_BACK - TIME_TO_START
     slots = Slots(services.patience.in_flight, len(messages), last_start, services)
     turns = [SlotTurn(slots) for _ in messages]
@@ -70,8 +75,8 @@ def process_batch(
     for message, turn, outcome in zip(messages, turns, work, strict=True):
         if not outcome.done() or outcome.cancelled():
             too_slow = TookTooLong("It was not done when the invocation ended.")
-            never_begun = OutOfTime("The invocation ended before its turn.")
-            failures[message] = too_slow if turn.has_begun else never_begun
+            too_late = OutOfTime("The invocation ended before its turn, or too soon after that.")
+            failures[message] = too_slow if turn.began_by(in_good_time) else too_late
         elif error := outcome.exception():
             failures[message] = error
     if failures:
@@ -112,7 +117,10 @@ class SlotTurn:
         self._slots = slots
         self._held = 0
         self._is_alone = self._is_counted = self._is_kept = False
-        self.has_begun = False
+        self._begun_at: datetime | None = None
+
+    def began_by(self, moment: datetime) -> bool:
+        return self._begun_at is not None and self._begun_at <= moment
 
     def begin(self, *, alone: bool) -> None:
         self._is_alone = alone
@@ -124,9 +132,10 @@ class SlotTurn:
                 self._held += 1
             with self._slots.kept:
                 self._slots.kept.wait_for(lambda: not (alone and self._slots.keeping))
-        if self._slots.clock() > self._slots.last_start:
+        now = self._slots.clock()
+        if now > self._slots.last_start:
             raise OutOfTime("Too little time is left to begin another image.")
-        self.has_begun = True
+        self._begun_at = now
 
     def give_way(self, pixels: int) -> None:
         """Rekognition gets to see all images of the batch before the first rendition is encoded.

@@ -24,7 +24,6 @@ from chalicelib.aws.layout import (
     is_comparable,
     labels_of,
     put_of_first,
-    term_of,
 )
 from chalicelib.errors import IdempotencyKeyReused, KeyTaken, OriginalGone, StaleRevision, TooLarge
 from chalicelib.messages import (
@@ -59,6 +58,7 @@ from chalicelib.model import (
     Totals,
     digest,
     image_id_of,
+    term_of,
 )
 from chalicelib.services import Patience, Recipe, Step, WebhookTerms
 from tests.pictures import photo, saved

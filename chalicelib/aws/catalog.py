@@ -65,7 +65,6 @@ from chalicelib.aws.layout import (
     request_key,
     right_below,
     shard_of,
-    term_of,
     term_partition,
 )
 from chalicelib.errors import IdempotencyKeyReused, StaleRevision, Throttled
@@ -78,6 +77,7 @@ from chalicelib.model import (
     Query,
     Recognition,
     Totals,
+    term_of,
 )
 
 if TYPE_CHECKING:

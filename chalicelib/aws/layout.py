@@ -33,7 +33,6 @@ four (``benchmarks/keys.py``). Of those who add changes, each for a shard, who c
 """
 
 import re
-import unicodedata
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -47,7 +46,7 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from chalicelib.errors import InvalidRequest
 from chalicelib.messages import timestamp
-from chalicelib.model import Image, ImageStatus, Original, words_of
+from chalicelib.model import Image, ImageStatus, Original, term_of, words_of
 from chalicelib.plain import from_plain, to_plain
 
 SHARDS = 8
@@ -347,11 +346,6 @@ def _named(image: Image) -> dict[str, tuple[str, float]]:
         written, known = named.get(term_of(name), (name, confidence))
         named[term_of(name)] = written, max(known, confidence)
     return named
-
-
-def term_of(label: str) -> str:
-    """A label as one searches it: in whatever case, its letters composed or not (Unicode NFC)."""
-    return unicodedata.normalize("NFC", label).casefold()
 
 
 def counters_of(image: Image) -> dict[str, int]:

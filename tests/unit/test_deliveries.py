@@ -100,6 +100,7 @@ def test_announcement_for_nobody_is_over(services: FakeServices) -> None:
         ("image.completed", (), ("violence",), True),
         ("image.completed", (), ("graphic violence",), True),
         ("image.completed", (), ("grace hopper",), True),
+        ("image.completed", (), ("ZOE\u0308 SALDAN\u0303A",), True),
         ("image.failed", (), ("dog",), True),
         ("image.deleted", (), ("dog",), True),
         ("image.deleted", ("FAILED",), (), False),
@@ -117,7 +118,7 @@ def test_destination_is_told_of_what_it_asks_for(
             {"name": "Graphic Violence", "parent": "Violence"},
             {"name": "Alcohol"},
         ],
-        celebrities=[{"name": "Grace Hopper"}],
+        celebrities=[{"name": "Grace Hopper"}, {"name": "Zoë Saldaña"}],
     )
     destination = Destination("id", "url", statuses=statuses, labels=labels)
     assert wants(destination, details) is is_told

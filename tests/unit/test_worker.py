@@ -386,7 +386,7 @@ def test_turn_that_comes_too_late_has_not_begun(services: FakeServices) -> None:
         turn.begin(alone=True)
     turn.leave()
 
-    assert not turn.has_begun
+    assert not turn.began_by(services.clock())
     assert free_slots(slots) == 2
 
 
@@ -1095,6 +1095,22 @@ def test_image_that_one_invocation_is_too_short_for_is_given_up_at_last(
         assert image.failure is not None
         assert "not done when the invocation ended" in image.failure.message
         assert services.topic.statuses == ["FAILED"]
+
+
+@pytest.mark.usefixtures("hasty")
+def test_image_that_began_late_is_not_given_up(services: FakeServices) -> None:
+    """While Rekognition throttles, what is left of an invocation may be too short for any image."""
+    late = message_of(upload(services), LAST)
+    services.catalog.before("get", lambda: services.clock.forward(seconds=0.3))
+
+    with hanging(services) as hangs:
+        [failure] = fail(services, [late], seconds=1)
+        assert hangs.wait(10)
+        services.clock.forward(seconds=1)
+
+        assert isinstance(failure, OutOfTime)
+        assert services.queue.postponed.keys() == {late}
+        assert not recorded(services, late).is_given_up
 
 
 @pytest.mark.usefixtures("hasty")

@@ -49,12 +49,12 @@ export function shutter(seconds) {
 export const quoted = (text) => `“${text}”`;
 
 /**
- * The words of a text as one searches them, each once, without case; as the API splits them, but for
- * letters that fold into several (`ß`).
+ * The words of a text as one searches them, each once, without case and accents; as the API splits
+ * them, but for letters that fold into several (`ß`).
  */
-export const wordsOf = (text) => [
-  ...new Set(text.normalize("NFKC").toLowerCase().match(/[\p{L}\p{N}_]{1,64}/gu)),
-];
+export const wordsOf = (text) => [...new Set(plain(text).match(/[\p{L}\p{N}]{1,64}/gu))];
+
+const plain = (text) => text.normalize("NFKD").replace(/\p{Mn}/gu, "").toLowerCase();
 
 /** The labels as one line, surest first. */
 export const labelLine = (image, most = 3) =>
