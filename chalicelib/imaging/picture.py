@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import mul
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image, ImageStat
+from PIL import Image
 
 from chalicelib.imaging.color import normal
 
@@ -24,6 +25,12 @@ _GAP = 2.0
 """Shrinking goes by box averages down to this multiple of the aim, and by a filter from there."""
 
 _BAND_PIXELS = 2_000_000
+
+_GROUNDS = (255, 0, 128)
+"""What a see-through picture is shown on, in luma."""
+
+_STANDS_OUT = 48
+"""How far in luma something is from its ground at least, to be seen on it."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -142,15 +149,23 @@ class Picture:
 
 
 def ground_of(image: Image.Image) -> str:
-    """What a see-through picture (RGBA) stands out from: black if it is light, else white.
+    """What least of a see-through picture (RGBA) is lost on: white, black or grey.
 
     Every pixel counts as much as its alpha shows of it: what cannot be seen may be of any colour.
     """
-    alpha = image.getchannel("A")
-    light = Image.new("L", image.size)
-    light.paste(image.convert("L"), mask=alpha)
-    is_light = 2 * ImageStat.Stat(light).sum[0] > ImageStat.Stat(alpha).sum[0]
-    return "#000000" if is_light else "#ffffff"
+    luma, alpha = image.convert("L"), image.getchannel("A")
+    shown = [0] * 256
+    for bit in (1 << place for place in range(8)):
+        having = alpha.point([255 if level & bit else 0 for level in range(256)])
+        counts = luma.histogram(having)
+        shown = [known + bit * count for known, count in zip(shown, counts, strict=True)]
+
+    def loss(ground: int) -> tuple[int, int]:
+        apart = [abs(level - ground) for level in range(256)]
+        lost = sum(shown[level] for level in range(256) if apart[level] < _STANDS_OUT)
+        return lost, -sum(map(mul, shown, apart))
+
+    return "#" + 3 * f"{min(_GROUNDS, key=loss):02x}"
 
 
 def taken(box: Box, size: Size, parent: Size) -> Box:

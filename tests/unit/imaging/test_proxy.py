@@ -277,8 +277,19 @@ def test_photo_that_is_half_see_through_is_seen() -> None:
     picture = photo(700, 500).convert("L")
     faint = Image.merge("LA", (picture, Image.new("L", picture.size, 128)))
     shown = opened(render(saved(faint, "PNG"), [], Limits()).proxy)
-    ground = 0 if ImageStat.Stat(picture).mean[0] > 127.5 else 255
-    assert apart(shown, Image.blend(Image.new("L", picture.size, ground), picture, 0.5)) < 3
+    grounds = [Image.new("L", picture.size, level) for level in (0, 128, 255)]
+    assert min(apart(shown, Image.blend(ground, picture, 0.5)) for ground in grounds) < 3
+
+
+def test_light_and_dark_are_seen_beside_each_other() -> None:
+    """A word in each: neither hides the other, however little of one there is."""
+    both = Image.new("RGBA", (600, 300))
+    for color, top, size in (("white", 20, 110), ("black", 200, 40)):
+        ImageDraw.Draw(both).text((20, top), "ACME", fill=color, font_size=size)
+    shown = opened(render(saved(both, "PNG"), [], Limits()).proxy)
+    for part in ((0, 0, 600, 180), (0, 180, 600, 300)):
+        darkest, brightest = shown.convert("L").crop(part).getextrema()
+        assert brightest - darkest > 110  # type: ignore[operator]
 
 
 def test_rendition_on_the_background_is_no_proxy_of_what_is_see_through() -> None:
