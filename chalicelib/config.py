@@ -368,7 +368,7 @@ class Settings:
     background: str = _setting(
         parse_color,
         "What shows through where a format has no transparency. Rekognition is shown a see-through "
-        "picture on black if that is light, else on white.",
+        "picture on white, black or grey, whichever least of it is lost on.",
         "#ffffff",
     )
     keep_gps: bool = _setting(
