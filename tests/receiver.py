@@ -12,6 +12,8 @@ from typing import Any
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
+from tests.waiting import TIMEOUT_S
+
 
 @dataclass(frozen=True)
 class Received:
@@ -49,7 +51,7 @@ class Receiver(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/hook"
 
     def hang(self, _conversation: "Conversation") -> None:
-        self.over.wait(20)
+        self.over.wait(TIMEOUT_S)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A caller that hangs up is what some tests are about."""

@@ -63,6 +63,7 @@ from tests.adapters.images import (
     told,
 )
 from tests.fakes import FakeCatalog, Killed
+from tests.waiting import TIMEOUT_S
 
 
 @pytest.fixture(params=["dynamodb", "memory"])
@@ -194,7 +195,7 @@ def test_of_two_writers_one_wins(
 
 def race(catalog: Catalog, rivals: Sequence[Image], previous: Image | None) -> list[Image | None]:
     """What each has saved, all of them at once; None for one that was told to read again."""
-    start = threading.Barrier(len(rivals), timeout=10)
+    start = threading.Barrier(len(rivals), timeout=TIMEOUT_S)
 
     def write(rival: Image) -> Image | None:
         start.wait()
@@ -1188,7 +1189,7 @@ def test_partitions_of_a_page_are_read_side_by_side(
     catalog: Catalog, operations: Operations
 ) -> None:
     """All of them are asked before the first has answered."""
-    together = threading.Barrier(SHARDS, timeout=10)
+    together = threading.Barrier(SHARDS, timeout=TIMEOUT_S)
 
     def wait() -> None:
         together.wait()
@@ -1311,7 +1312,7 @@ def test_fullest_addition_is_one_transaction(catalog: Catalog, operations: Opera
 def test_changes_are_added_once(catalog: Catalog, operations: Operations) -> None:
     """Of those who are at the same ones, one adds them; the others leave it at that."""
     filled(catalog, [image(number, Label("Cat", 90)) for number in range(30)])
-    read = threading.Barrier(4, timeout=10)
+    read = threading.Barrier(4, timeout=TIMEOUT_S)
 
     def wait() -> None:
         read.wait()
@@ -1637,7 +1638,7 @@ def test_trouble_with_requests_goes_through_as_it_is(
 
 def test_of_claims_at_once_one_asks_first(catalog: Catalog) -> None:
     """Threads that ask for different things under one key: one of them is let in."""
-    start = threading.Barrier(6, timeout=10)
+    start = threading.Barrier(6, timeout=TIMEOUT_S)
 
     def claim(number: int) -> bool:
         start.wait()

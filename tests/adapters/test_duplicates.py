@@ -29,6 +29,7 @@ from localcloud.cloud import LocalCloud
 from tests.adapters.conftest import Operations, error_of
 from tests.adapters.images import MOMENT, changed, filled, image, some_labels
 from tests.fakes import FakeCatalog
+from tests.waiting import TIMEOUT_S
 
 BYTES, OTHERS = "a" * 64, "b" * 64
 LOOKS = Fingerprint("0f1e2d3c4b5a6978", "", (), BYTES)
@@ -123,7 +124,7 @@ def test_of_images_at_once_one_takes_a_place_over(catalog: Catalog) -> None:
 
 
 def asked_at_once(catalog: Catalog, images: Sequence[Image]) -> list[Image | None]:
-    start = threading.Barrier(len(images), timeout=10)
+    start = threading.Barrier(len(images), timeout=TIMEOUT_S)
 
     def ask(one: Image) -> Image | None:
         start.wait()

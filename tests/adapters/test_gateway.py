@@ -12,6 +12,7 @@ from chalicelib.config import AUTHS
 from infrastructure.gateway import ACCESS_LOG, ERRORS, Gateway, close_to_keys, responses
 from localcloud.emulator import REGION, Emulator
 from tests.adapters.conftest import Operations
+from tests.waiting import TIMEOUT_S
 
 STAGE = "dev"
 LOG_GROUP = f"arn:aws:logs:{REGION}:000000000000:log-group:/aws/apigateway/image-pipeline-dev"
@@ -72,7 +73,7 @@ def answer(emulator: Emulator, gateway: Gateway, path: str) -> tuple[int, dict[s
     """What a client gets: status, headers, body."""
     api = f"{emulator.endpoint}/restapis/{gateway.api_id}/{STAGE}/_user_request_/"
     try:
-        with urlopen(api + path, timeout=10) as response:
+        with urlopen(api + path, timeout=TIMEOUT_S) as response:
             return response.status, dict(response.headers), response.read()
     except HTTPError as error:
         return error.code, dict(error.headers), error.read()

@@ -15,6 +15,7 @@ from chalicelib.model import Original
 from localcloud.cloud import LocalCloud
 from tests.adapters.conftest import Operations
 from tests.fakes import Killed
+from tests.waiting import eventually
 
 NUMBERS = count(1)
 ORIGINAL = Original(
@@ -71,9 +72,7 @@ def received(queue: WorkQueue, number: int) -> list[WorkMessage]:
     """So many messages, as they come."""
     messages: list[WorkMessage] = []
     while len(messages) < number:
-        batch = receive(queue, wait_s=5)
-        assert batch, f"{len(messages)} of {number} messages came"
-        messages += batch
+        messages += eventually(lambda: receive(queue, wait_s=5))
     return messages
 
 

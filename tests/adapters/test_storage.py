@@ -37,6 +37,7 @@ from chalicelib.model import (
 )
 from localcloud.cloud import LocalCloud
 from tests.adapters.conftest import Operations, error_of
+from tests.waiting import TIMEOUT_S
 
 NUMBERS = count(1)
 NOW = "2026-01-31T09:15:00.000Z"
@@ -138,7 +139,7 @@ def test_key_can_be_used_again_after_a_removal(uploads: Uploads) -> None:
 def test_of_two_that_put_at_once_one_wins(uploads: Uploads) -> None:
     """S3 decides who was first, and the other is told."""
     for _ in range(5):
-        key, start = new_key(), threading.Barrier(2, timeout=10)
+        key, start = new_key(), threading.Barrier(2, timeout=TIMEOUT_S)
         with ThreadPoolExecutor() as pool:
             outcomes = list(pool.map(partial(outcome_of_put, uploads, key, start), ("one", "two")))
 
@@ -808,7 +809,7 @@ def test_link_works_for_whoever_holds_it(renditions: Renditions) -> None:
 
     url = renditions.url(rendition, 60)
 
-    with urlopen(url, timeout=10) as answer:
+    with urlopen(url, timeout=TIMEOUT_S) as answer:
         assert answer.read() == b"bytes of it"
         assert answer.headers["Content-Type"] == "image/webp"
     assert "Expires=" in url

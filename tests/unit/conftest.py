@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 
-from chalicelib import webhooks
+from chalicelib import deliveries, webhooks
 from chalicelib.model import Destination
 from tests.fakes import FakeServices
 from tests.receiver import Receiver, listening
+from tests.waiting import TIMEOUT_S
 
 
 @pytest.fixture
 def receiver(services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    """A receiver that lives at the time of the services' clock."""
+    """A receiver that lives at the time of the services' clock, and may take its own."""
 
     class Now(datetime):
         @classmethod
@@ -23,6 +24,8 @@ def receiver(services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> Iterato
             return services.clock()
 
     monkeypatch.setattr("standardwebhooks.webhooks.datetime", Now)
+    for limit in ("CONNECT_TIMEOUT_S", "TOTAL_TIMEOUT_S"):
+        monkeypatch.setattr(deliveries, limit, TIMEOUT_S)
     with listening() as receiver:
         yield receiver
 

@@ -26,6 +26,7 @@ from chalicelib.model import (
 from chalicelib.services import Patience, Recipe
 from chalicelib.worker import TIME_TO_HAND_BACK, TIME_TO_START
 from infrastructure.stage import PROJECT
+from tests.waiting import TIMEOUT_S
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwN5o3oXv1GYs="  # noqa: S105 - nobody's
 SETTINGS = read_settings(
@@ -132,7 +133,7 @@ def test_threads_that_meet_share_one_client(
 ) -> None:
     """Images of a batch may ask for the same service at once; boto3 makes no clients in threads."""
     made: list[str] = []
-    start = threading.Barrier(4, timeout=10)
+    start = threading.Barrier(4, timeout=TIMEOUT_S)
 
     class Session(boto3.Session):
         def __init__(self) -> None:

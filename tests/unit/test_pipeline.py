@@ -34,6 +34,7 @@ from chalicelib.model import (
 )
 from tests.fakes import CAT, LIMITS, RECIPE, Alone, FakeServices, Killed, Outage
 from tests.pictures import photo, saved
+from tests.waiting import TIMEOUT_S
 
 KEY = "uploads/cat.jpg"
 LEASE = timedelta(seconds=90)
@@ -763,7 +764,7 @@ def test_turn_is_over_before_the_network_is_waited_for(services: FakeServices) -
 
         def give_way(self, pixels: int) -> None:
             assert pixels == 8 * 8 + 24 * 18
-            assert is_looking.wait(10)
+            assert is_looking.wait(TIMEOUT_S)
             happened.append("given way")
 
         def end(self) -> None:

@@ -34,6 +34,7 @@ from chalicelib.services import Recipe
 from infrastructure.backfill import Group, group_of
 from tests.fakes import CAT, LIMITS, PATIENCE, RECIPE, Alone, FakeServices, Killed, Outage
 from tests.pictures import photo, saved
+from tests.waiting import TIMEOUT_S
 
 KEY = "uploads/cat.jpg"
 IMAGE_ID = image_id_of(KEY)
@@ -218,7 +219,7 @@ def test_nothing_is_stored_before_it_is_known_whether_to_withhold(recipe: Recipe
             rendered.set()
 
     def answer_late() -> None:
-        assert rendered.wait(10)
+        assert rendered.wait(TIMEOUT_S)
         seen.extend([*services.renditions.calls, *services.renditions.stored])
 
     services.recognizer.before("recognize", answer_late)
@@ -243,7 +244,7 @@ def test_nobody_waits_for_an_answer_that_decides_nothing(why: str) -> None:
     answered: list[bool] = []
 
     def answer_when_all_is_stored() -> None:
-        answered.extend(stored.acquire(timeout=10) for _ in range(2))
+        answered.extend(stored.acquire(timeout=TIMEOUT_S) for _ in range(2))
 
     services.recognizer.before("recognize", answer_when_all_is_stored)
 

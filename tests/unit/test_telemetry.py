@@ -34,6 +34,7 @@ from chalicelib.telemetry import COUNTS, DAEMON_ADDRESS, Telemetry, bytes_saved,
 from tests.emf import metrics_of, require_emf
 from tests.fakes import Alone, FakeServices, Killed, Outage, message_of
 from tests.pictures import photo, saved
+from tests.waiting import TIMEOUT_S
 
 KEY = "uploads/cat.jpg"
 PICTURE = saved(photo(64, 48))
@@ -293,7 +294,7 @@ class Daemon:
     def __init__(self) -> None:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
-        self.socket.settimeout(5)
+        self.socket.settimeout(TIMEOUT_S)
         host, port = self.socket.getsockname()
         self.environ = {
             TRACE_HEADER: f"Root={ROOT};Parent={PARENT};Sampled=1;Lineage=1:a:0",
@@ -420,7 +421,7 @@ def test_what_is_not_traced_costs_nothing(
 def test_images_side_by_side_keep_their_steps_apart(daemon: Daemon) -> None:
     """Ten at once in threads: a document each, each with its own steps."""
     side_by_side = told(daemon.environ)
-    all_there = Barrier(10, timeout=10)
+    all_there = Barrier(10, timeout=TIMEOUT_S)
 
     def process(number: int) -> None:
         with side_by_side.journey(replace(ORIGINAL, key=f"uploads/{number}")) as journey:

@@ -26,6 +26,7 @@ from chalicelib.messages import Recheck, Work, WorkMessage, timestamp
 from chalicelib.model import Image, ImageStatus, Original, Rendered, image_id_of
 from tests.fakes import Alone, FakeServices, Killed, Outage, message_of
 from tests.pictures import photo, saved
+from tests.waiting import TIMEOUT_S
 
 PICTURE = saved(photo(64, 48, seed=1))
 TEXT = b"This is no picture."
@@ -162,7 +163,7 @@ class Meeting:
     """Counts who is inside at once; the first to come wait until all that may be are there."""
 
     def __init__(self, size: int) -> None:
-        self._barrier = threading.Barrier(size, timeout=10)
+        self._barrier = threading.Barrier(size, timeout=TIMEOUT_S)
         self._lock = threading.Lock()
         self._first = size
         self._inside = 0
@@ -208,7 +209,7 @@ def test_no_more_images_are_in_memory_than_allowed(
     else:
         monkeypatch.setattr(imaging.Prepared, "render", render_and_leave)
     services.uploads.before("get", *[meeting.enter] * 6)
-    all_are_here = threading.Barrier(6, timeout=10)
+    all_are_here = threading.Barrier(6, timeout=TIMEOUT_S)
     services.recognizer.before("recognize", *[all_are_here.wait] * 6)
 
     run(services, messages)
@@ -242,7 +243,7 @@ def slots(monkeypatch: pytest.MonkeyPatch) -> list[worker.Slots]:
             made.append(self)
 
     monkeypatch.setattr(worker, "Slots", Watched)
-    monkeypatch.setattr(worker, "GIVE_WAY_S", 10)
+    monkeypatch.setattr(worker, "GIVE_WAY_S", TIMEOUT_S)
     return made
 
 
@@ -285,7 +286,7 @@ def test_rekognition_sees_the_whole_batch_before_anything_is_encoded(
 
     services.recognizer.before("recognize", *[asked] * 4)
     # The question is on its way by then; only its thread may still have to come to it.
-    before_rendering(monkeypatch, lambda: was_so.append(all_are_asked_about.wait(10)))
+    before_rendering(monkeypatch, lambda: was_so.append(all_are_asked_about.wait(TIMEOUT_S)))
     services.renditions.before("put", *[lambda: was_so.append(all_are_asked_about.is_set())] * 8)
 
     run(services, messages)
@@ -446,6 +447,7 @@ def test_nothing_begins_while_what_workers_may_have_died_of_is_at_it(
     in_flight: int,
 ) -> None:
     """Each has the worker to itself until it is settled; nobody waits for half of the slots."""
+    monkeypatch.setattr(worker, "GIVE_WAY_S", 0.05)  # to whom one gives way may stand behind it
     services.patience = replace(services.patience, in_flight=in_flight)
     messages = batch(services, 4)
     suspect(services, *[messages[number] for number in suspects])
@@ -477,7 +479,7 @@ def test_what_workers_may_have_died_of_waits_until_all_slots_are_free(
 
     def noted_begin(turn: worker.SlotTurn, *, alone: bool) -> None:
         if alone:
-            assert has_begun.wait(10)
+            assert has_begun.wait(TIMEOUT_S)
             is_waiting.set()
         begin(turn, alone=alone)
 
@@ -487,7 +489,7 @@ def test_what_workers_may_have_died_of_waits_until_all_slots_are_free(
 
     def first_get() -> None:
         has_begun.set()
-        assert is_waiting.wait(10)
+        assert is_waiting.wait(TIMEOUT_S)
 
     services.uploads.before("get", first_get, lambda: happened.append("begun"))
     before_rendering(monkeypatch, lambda: happened.append("encoded"))
@@ -621,7 +623,7 @@ def test_original_that_is_long_in_coming_holds_nobody_up(
     messages = batch(services, 3)
     neighbours_are_done = threading.Event()
     was_so: list[bool] = []
-    services.uploads.before("get", lambda: was_so.append(neighbours_are_done.wait(10)))
+    services.uploads.before("get", lambda: was_so.append(neighbours_are_done.wait(TIMEOUT_S)))
     services.topic.before("publish", lambda: None, neighbours_are_done.set)
 
     run(services, messages)
@@ -1029,25 +1031,39 @@ def test_what_has_waited_too_long_for_its_turn_comes_back(services: FakeServices
 @contextmanager
 def hanging(
     services: FakeServices, fake: str = "recognizer", call: str = "recognize"
-) -> Iterator[threading.Event]:
+) -> Iterator[None]:
     """The next such call hangs until this is left; whoever hangs has ended by then.
 
-    Gives what is set once it hangs.
+    No invocation is over before that: nothing but the call takes an image's time.
     """
     others = set(threading.enumerate())
-    hangs, go_on = threading.Event(), threading.Event()
+    hangs, has_given_way, go_on = threading.Event(), threading.Event(), threading.Event()
+    wait, give_way = worker.wait, worker.SlotTurn.give_way
 
     def hang() -> None:
+        if fake == "recognizer":  # a thread of its own looks while the image's gives way
+            assert has_given_way.wait(TIMEOUT_S)
         hangs.set()
-        go_on.wait(10)
+        go_on.wait(TIMEOUT_S)
+
+    def noted_give_way(turn: worker.SlotTurn, pixels: int) -> None:
+        give_way(turn, pixels)
+        has_given_way.set()
+
+    def wait_once_it_hangs(work: Any, timeout: float) -> object:
+        assert hangs.wait(TIMEOUT_S)
+        return wait(work, timeout=timeout)
 
     getattr(services, fake).before(call, hang)
-    try:
-        yield hangs
-    finally:
-        go_on.set()
-        for thread in set(threading.enumerate()) - others:
-            thread.join(10)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "wait", wait_once_it_hangs)
+        patch.setattr(worker.SlotTurn, "give_way", noted_give_way)
+        try:
+            yield
+        finally:
+            go_on.set()
+            for thread in set(threading.enumerate()) - others:
+                thread.join(TIMEOUT_S)
 
 
 @pytest.fixture
@@ -1064,11 +1080,10 @@ def test_image_that_is_not_done_in_time_is_handed_back_before_the_end(
     """The invocation says so while the image still hangs; until its end the lease holds."""
     [slow] = batch(services, 1)
 
-    with hanging(services) as hangs:
+    with hanging(services):
         [failure] = fail(services, [slow], seconds=0.1)
 
         assert isinstance(failure, TookTooLong)
-        assert hangs.wait(10)
         assert services.queue.handed_back.keys() == {slow}
         assert services.queue.deleted == []
         image = recorded(services, slow)
@@ -1083,9 +1098,8 @@ def test_image_that_one_invocation_is_too_short_for_is_given_up_at_last(
     """It would be so each time; its message goes to the dead-letter queue and it says why."""
     slow = message_of(upload(services), LAST)
 
-    with hanging(services) as hangs:
+    with hanging(services):
         [failure] = fail(services, [slow], seconds=0.1)
-        assert hangs.wait(10)
 
         assert isinstance(failure, TookTooLong)
         assert services.queue.handed_back == {slow: 0}
@@ -1103,9 +1117,8 @@ def test_image_that_began_late_is_not_given_up(services: FakeServices) -> None:
     late = message_of(upload(services), LAST)
     services.catalog.before("get", lambda: services.clock.forward(seconds=0.3))
 
-    with hanging(services) as hangs:
+    with hanging(services):
         [failure] = fail(services, [late], seconds=1)
-        assert hangs.wait(10)
         services.clock.forward(seconds=1)
 
         assert isinstance(failure, OutOfTime)
@@ -1119,9 +1132,8 @@ def test_image_that_never_began_is_not_given_up(services: FakeServices) -> None:
     services.patience = replace(services.patience, in_flight=1)
     messages = [message_of(upload(services, f"uploads/{name}.jpg"), LAST) for name in ("a", "b")]
 
-    with hanging(services, "uploads", "get") as hangs:
+    with hanging(services, "uploads", "get"):
         failures = fail(services, messages, seconds=0.1)
-        assert hangs.wait(10)
         services.clock.forward(seconds=1)
 
         assert {type(failure) for failure in failures} == {TookTooLong, OutOfTime}
@@ -1138,9 +1150,8 @@ def test_what_goes_on_after_its_invocation_ends_at_its_next_step(services: FakeS
     """It takes no CPU time from whoever is next, and gives its lease back."""
     [slow] = batch(services, 1)
 
-    with hanging(services, "uploads", "get") as hangs:
+    with hanging(services, "uploads", "get"):
         fail(services, [slow], seconds=0.1)
-        assert hangs.wait(10)
 
     image = recorded(services, slow)
     assert (image.status, image.lease_until, image.lost) == ("QUEUED", None, 0)
@@ -1192,9 +1203,8 @@ def test_what_goes_on_after_its_invocation_overwrites_nobody(
     [slow] = batch(services, 1)
     seen: list[Image] = []
 
-    with hanging(services) as hangs:
+    with hanging(services):
         fail(services, [slow], seconds=0.1)
-        assert hangs.wait(10)
         services.clock.forward(seconds=1)
         if second == "done":
             run(services, [slow])
@@ -1237,7 +1247,7 @@ def test_image_taken_on_and_given_back_by_another_comes_back(services: FakeServi
     services.topic.before("publish", is_settling.set)
 
     def taken_on_and_given_back() -> None:
-        assert is_settling.wait(10)  # else it would be too late to begin the quick one
+        assert is_settling.wait(TIMEOUT_S)  # else it would be too late to begin the quick one
         services.clock.forward(seconds=61)
         services.uploads.before("get", Outage())
         original = recorded(services, slow).original

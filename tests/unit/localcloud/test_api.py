@@ -15,6 +15,7 @@ from chalice.local import create_local_server
 
 from localcloud import api
 from localcloud.api import MAX_BODY_BYTES, Gateway, Handler
+from tests.waiting import TIMEOUT_S
 
 STAGE = {
     **dict.fromkeys(
@@ -71,7 +72,7 @@ class Client:
     """One connection, which is kept alive as long as the server keeps it."""
 
     def __init__(self, port: int) -> None:
-        self.connection = HTTPConnection("127.0.0.1", port, timeout=10)
+        self.connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
 
     def __call__(
         self, method: str, path: str, body: Any = None, **headers: str
@@ -100,7 +101,7 @@ def client(port: int) -> Iterator[Client]:
 
 def raw(port: int, request: bytes) -> bytes:
     """All that is answered to these bytes, until the server ends the connection."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S) as connection:
         connection.sendall(request)
         answer = b""
         while chunk := connection.recv(65_536):

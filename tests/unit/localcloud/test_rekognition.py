@@ -36,6 +36,7 @@ from tests.unit.localcloud.rekognition import (
     running,
     send,
 )
+from tests.waiting import TIMEOUT_S
 
 if TYPE_CHECKING:
     from mypy_boto3_rekognition import RekognitionClient
@@ -599,5 +600,5 @@ def test_the_command_prints_its_url_and_ends_quietly(ending: signal.Signals) -> 
         assert error_of(caller.detect_labels, Image={"Bytes": b"x"}) == "ThrottlingException"
         caller.close()
         process.send_signal(ending)
-        assert process.communicate(timeout=5) == ("", "")
+        assert process.communicate(timeout=TIMEOUT_S) == ("", "")
     assert process.returncode == 0

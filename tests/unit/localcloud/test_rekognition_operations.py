@@ -31,6 +31,7 @@ from tests.unit.localcloud.rekognition import (
     running,
     send,
 )
+from tests.waiting import TIMEOUT_S
 
 if TYPE_CHECKING:
     from mypy_boto3_rekognition import RekognitionClient
@@ -60,6 +61,12 @@ def written(*lines: str, size: tuple[int, int] = (800, 400)) -> Image.Image:
 
 
 SIGN = encoded(written("Harbour Museum", "open on Monday"))
+
+
+@pytest.fixture(autouse=True)
+def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tesseract may take its time."""
+    monkeypatch.setattr("localcloud.rekognition.text.TIMEOUT_S", TIMEOUT_S)
 
 
 @pytest.fixture(scope="module")
@@ -507,7 +514,7 @@ def test_broken_rules_say_what_is_wrong(
 
 def run(*arguments: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "localcloud.rekognition", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
 
 
 def test_broken_rules_are_no_start(tmp_path: Path) -> None:
