@@ -129,7 +129,7 @@ class LocalCloud(Emulator):
         waiter = cloudformation.get_waiter(step)
         try:
             waiter.wait(
-                StackName=request["StackName"], WaiterConfig={"Delay": 0.05, "MaxAttempts": 200}
+                StackName=request["StackName"], WaiterConfig={"Delay": 0.05, "MaxAttempts": 2000}
             )
         except WaiterError as error:
             events = cloudformation.describe_stack_events(StackName=request["StackName"])

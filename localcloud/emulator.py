@@ -22,7 +22,9 @@ from botocore.config import Config
 from infrastructure.stage import PROJECT
 from localcloud.processes import Child, free_port, require_port
 
-READY_TIMEOUT_S = 30
+READY_TIMEOUT_S = 120
+"""On a laptop that has much else to do; what ends instead of answering is noticed at once."""
+
 REGION = "us-east-1"
 
 

@@ -39,7 +39,7 @@ from infrastructure.destinations import set_destinations
 from infrastructure.stage import PROJECT, configure
 
 STAGE = "local"
-ACTIVE_TIMEOUT_S = 20
+ACTIVE_TIMEOUT_S = 60
 
 
 class LocalFactory(CLIFactory):

@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-STOP_TIMEOUT_S = 10
+STOP_TIMEOUT_S = 30
+"""A child that keeps its state writes it at its end."""
+
 PR_SET_PDEATHSIG = 1
 
 
@@ -19,10 +21,19 @@ class PortTaken(Exception):
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """One that nobody else is given for a minute: so long its connection is in TIME_WAIT.
+
+    Whoever asks for it by its number, with SO_REUSEADDR as servers do, can listen on it at once.
+    """
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        address: tuple[str, int] = server.getsockname()
+        with socket.create_connection(address) as client:
+            server.accept()[0].close()  # it is the one that closes first that waits
+            client.recv(1)
+    return address[1]
 
 
 def require_port(port: int, option: str) -> int:

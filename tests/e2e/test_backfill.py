@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,8 +15,8 @@ from chalicelib.aws.storage import Renditions
 from chalicelib.model import Image, image_id_of
 from infrastructure.stage import PROJECT
 from localcloud.cloud import LocalCloud
+from tests.waiting import TIMEOUT_S, eventually
 
-TIMEOUT_S = 60
 PREFIX = "uploads/backfill/"
 KEYS = [f"{PREFIX}{number}.png" for number in range(3)]
 
@@ -47,14 +46,14 @@ def infrastructure(cloud: LocalCloud) -> Callable[..., subprocess.CompletedProce
 
 def settled(catalog: Catalog, is_so: Callable[[Image], Any] = bool) -> list[Image]:
     """The images of this test, once nothing is left to do for any and all are as they should."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < deadline:
+
+    def found() -> list[Image] | None:
         images = [catalog.get(image_id_of(key)) for key in KEYS]
-        found = [image for image in images if image and image.is_settled and is_so(image)]
-        if len(found) == len(KEYS):
-            return found
-        time.sleep(0.1)
-    pytest.fail(f"not so within {TIMEOUT_S} s: {images}")
+        done = [image for image in images if image and image.is_settled and is_so(image)]
+        return done if len(done) == len(KEYS) else None
+
+    images: list[Image] = eventually(found)
+    return images
 
 
 def stored(cloud: LocalCloud, images: list[Image]) -> set[str]:

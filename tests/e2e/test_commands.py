@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +14,7 @@ from chalicelib.model import image_id_of
 from infrastructure.stage import PROJECT
 from localcloud.processes import free_port, require_port
 from tests.pictures import photo, saved
-
-TIMEOUT_S = 60
+from tests.waiting import TIMEOUT_S, eventually
 
 
 def command(*words: str) -> list[str]:
@@ -123,11 +121,9 @@ def test_running_cloud_keeps_its_state_and_leaves_no_process(tmp_path: Path) -> 
         upload = Request(f"{api}/images?name=kept.jpg", saved(photo(640, 480)), method="POST")
         with urlopen(upload, timeout=TIMEOUT_S) as answer:
             assert answer.status == 202
-        deadline = time.monotonic() + TIMEOUT_S
-        while not completed(api, "kept.jpg") and time.monotonic() < deadline:
-            time.sleep(0.1)
+        eventually(lambda: completed(api, "kept.jpg"))
         assert processes_of(tmp_path)
-    assert processes_of(tmp_path) == []
+    eventually(lambda: not processes_of(tmp_path))
     assert all(require_port(port, "PORT") == port for port in ports)  # nobody listens
 
     with running(*ports, tmp_path) as api:
@@ -140,7 +136,8 @@ def test_busy_port_is_one_clear_line(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        ran = run("run", "--state", str(tmp_path), "--api-port", str(port))
+        ports = ("--api-port", str(port), "--cloud-port", str(free_port()))
+        ran = run("run", "--state", str(tmp_path), *ports)
     assert ran.returncode == 1
     assert ran.stderr.count("\n") == 1
     assert str(port) in ran.stderr
@@ -156,7 +153,4 @@ def test_two_clouds_never_share_a_state_folder(tmp_path: Path) -> None:
         upload = Request(f"{api}/images?name=first.jpg", saved(photo(320, 240)), method="POST")
         with urlopen(upload, timeout=TIMEOUT_S) as answer:
             assert answer.status == 202
-        deadline = time.monotonic() + TIMEOUT_S
-        while not completed(api, "first.jpg"):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        eventually(lambda: completed(api, "first.jpg"))

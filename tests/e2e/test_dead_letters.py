@@ -1,7 +1,8 @@
 """The dead-letter queue of the running local cloud, and the commands that look after it.
 
 The function ``handle_upload`` is misconfigured here, as a bad deployment would leave it: uploads
-are in the bucket, their events die, and nothing is recorded until somebody redrives them.
+are in the bucket, their events die, and nothing is recorded until somebody redrives them. So the
+cloud is one of its own: others' uploads would die with them.
 """
 
 import json
@@ -57,22 +58,22 @@ class DeadLetters:
 
 
 @pytest.fixture(scope="module")
-def misconfigured(cloud: LocalCloud) -> Iterator[None]:
-    """``handle_upload`` cannot read a setting, until these tests are over."""
+def cloud() -> Iterator[LocalCloud]:
+    with LocalCloud(enforce_iam=True) as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="module")
+def misconfigured(cloud: LocalCloud) -> None:
+    """``handle_upload`` cannot read a setting."""
     client, name = cloud.client("lambda"), FUNCTION.format("handle_upload")
     variables = client.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
-
-    def set_variables(**changed: str) -> None:
-        client.update_function_configuration(
-            FunctionName=name, Environment={"Variables": variables | changed}
-        )
-        client.get_waiter("function_updated_v2").wait(
-            FunctionName=name, WaiterConfig={"Delay": 0.1, "MaxAttempts": 200}
-        )
-
-    set_variables(MAX_RECEIVE_COUNT="many")
-    yield
-    set_variables()
+    client.update_function_configuration(
+        FunctionName=name, Environment={"Variables": variables | {"MAX_RECEIVE_COUNT": "many"}}
+    )
+    client.get_waiter("function_updated_v2").wait(
+        FunctionName=name, WaiterConfig={"Delay": 0.1, "MaxAttempts": 10 * TIMEOUT_S}
+    )
 
 
 @pytest.fixture

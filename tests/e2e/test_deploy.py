@@ -160,7 +160,7 @@ class Life:
 
     def rekognition(self, **faults: Any) -> None:
         url = self._emulator.rekognition_url + FAULTS_PATH
-        urlopen(Request(url, json.dumps(faults).encode(), method="PUT"), timeout=5).close()
+        urlopen(Request(url, json.dumps(faults).encode(), method="PUT"), timeout=TIMEOUT_S).close()
 
     def versions(self, key: str) -> list[str]:
         """The ids of an object's versions, newest first."""
@@ -265,7 +265,9 @@ def api(emulator: Emulator) -> Callable[..., tuple[int, Any]]:
         signer.add_auth(request)
         try:
             headers = dict(request.headers)
-            with urlopen(Request(url + path, body, headers, method=method), timeout=30) as answer:
+            with urlopen(
+                Request(url + path, body, headers, method=method), timeout=TIMEOUT_S
+            ) as answer:
                 return answer.status, json.load(answer)
         except HTTPError as error:
             return error.code, error.read()
@@ -364,11 +366,11 @@ def test_api_refuses_who_does_not_sign_in_words_of_its_own(tool: Tool) -> None:
     url = f"{tool.emulator.endpoint}/restapis/{api}/{STAGE}/_user_request_"
     for path in ("/images", "/nowhere", "/"):
         with pytest.raises(HTTPError) as refused:
-            urlopen(url + path, timeout=30)
+            urlopen(url + path, timeout=TIMEOUT_S)
         problem = json.load(refused.value)
         assert (problem["status"], problem["code"]) == (403, "missing_signature")
         assert "Access-Control-Allow-Origin" not in refused.value.headers
-    with urlopen(f"{url}/health", timeout=30) as answer:
+    with urlopen(f"{url}/health", timeout=TIMEOUT_S) as answer:
         assert json.load(answer) == {"status": "ok"}
     stage = gateway.get_stage(restApiId=api, stageName=STAGE)
     assert stage["tracingEnabled"]
@@ -513,7 +515,7 @@ def live_a_whole_life(life: Life, api: Callable[..., Any]) -> None:
     for query in ("", "?status=COMPLETED", "?label=cat"):
         assert api("GET", f"images{query}")[0] == 200
     shown = api("GET", image)[1]
-    with urlopen(shown["renditions"][0]["url"], timeout=30) as rendition:
+    with urlopen(shown["renditions"][0]["url"], timeout=TIMEOUT_S) as rendition:
         assert rendition.read()
     life.label(key, "Unicorn")
     assert api("POST", f"{image}/reprocess", b"")[0] == 202

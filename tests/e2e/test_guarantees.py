@@ -1,7 +1,6 @@
 """Faults, retries, dead letters and the sweep, on a cloud of their own under enforced roles."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.request import Request, urlopen
@@ -13,8 +12,8 @@ from chalicelib.model import RETRIES_EXHAUSTED, Image, ImageStatus, image_id_of
 from localcloud.cloud import LocalCloud
 from localcloud.rekognition.server import FAULTS_PATH
 from tests.pictures import photo, saved
+from tests.waiting import TIMEOUT_S, eventually
 
-TIMEOUT_S = 40
 PICTURE = saved(photo(320, 240))
 
 
@@ -31,7 +30,7 @@ def rekognition(impatient: LocalCloud) -> Iterator[Callable[..., None]]:
 
     def set_faults(**faults: Any) -> None:
         url = impatient.rekognition_url + FAULTS_PATH
-        urlopen(Request(url, json.dumps(faults).encode(), method="PUT"), timeout=5).close()
+        urlopen(Request(url, json.dumps(faults).encode(), method="PUT"), timeout=TIMEOUT_S).close()
 
     yield set_faults
     set_faults()
@@ -50,25 +49,26 @@ def upload(cloud: LocalCloud, name: str) -> str:
 
 def settled(cloud: LocalCloud, key: str, status: ImageStatus) -> Image:
     """The image once it is in that status and announced."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < deadline:
-        image = catalog_of(cloud).get(image_id_of(key))
-        if image and image.is_settled and image.status is status:
-            return image
-        time.sleep(0.1)
-    pytest.fail(f"{key} is not {status} within {TIMEOUT_S} s: {image}")
+    catalog = catalog_of(cloud)
+
+    def is_settled() -> Image | None:
+        image = catalog.get(image_id_of(key))
+        return image if image and image.is_settled and image.status is status else None
+
+    image = eventually(is_settled)
+    assert isinstance(image, Image)
+    return image
 
 
 def dead_letters(cloud: LocalCloud) -> list[str]:
-    """What is in the dead-letter queue, taken off it."""
+    """What is in the dead-letter queue, once there is anything, taken off it."""
     sqs, url = cloud.client("sqs"), cloud.outputs["WorkQueueUrl"].replace("-work", "-dead-letters")
-    deadline, bodies = time.monotonic() + TIMEOUT_S, []
-    while not bodies and time.monotonic() < deadline:
-        answer = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=1, MaxNumberOfMessages=10)
-        for message in answer.get("Messages", ()):
-            bodies.append(message["Body"])
-            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-    return bodies
+    messages = eventually(
+        lambda: sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages")
+    )
+    for message in messages:
+        sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    return [message["Body"] for message in messages]
 
 
 def test_failures_that_pass_are_tried_again(

@@ -25,7 +25,7 @@ from infrastructure.stage import PROJECT
 from localcloud.cloud import LocalCloud
 from localcloud.processes import Child, free_port
 from localcloud.run import CHANGEABLE
-from tests.waiting import eventually
+from tests.waiting import TIMEOUT_S, eventually
 
 ADA = "ada@example.com"
 INVITED, CHOSEN = "Change-me-12", "A-longer-word-7"
@@ -50,7 +50,7 @@ def ask(url: str, method: str = "GET", **headers: str) -> Answer:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     body = b"{}" if method == "POST" else None
     try:
-        with urlopen(Request(url, body, named, method=method), timeout=30) as answer:
+        with urlopen(Request(url, body, named, method=method), timeout=TIMEOUT_S) as answer:
             return answer.status, answer.headers, answer.read()
     except HTTPError as error:
         return error.code, error.headers, error.read()

@@ -23,7 +23,7 @@ from localcloud.emulator import REGION
 from localcloud.rekognition.server import FAULTS_PATH
 from tests.e2e.test_way_of_an_image import Inbox
 from tests.pictures import photo, saved
-from tests.waiting import eventually
+from tests.waiting import TIMEOUT_S, eventually
 
 WHOLE_WAY = ["Validate", "WhatIsIt", "Recognise", "Render", "Store", "Announce"]
 
@@ -87,7 +87,7 @@ class Side:
 
     def rekognition(self, **faults: Any) -> None:
         url = self.cloud.rekognition_url + FAULTS_PATH
-        urlopen(Request(url, json.dumps(faults).encode(), method="PUT"), timeout=5).close()
+        urlopen(Request(url, json.dumps(faults).encode(), method="PUT"), timeout=TIMEOUT_S).close()
 
 
 CHANGING = {
@@ -130,16 +130,21 @@ class Execution:
 
 
 def executions(cloud: LocalCloud, key: str) -> list[Execution]:
-    """Those that have ended for a key."""
-    client, found = cloud.client("stepfunctions"), []
-    machine = cloud.outputs["StateMachineArn"]
-    for each in client.list_executions(stateMachineArn=machine)["executions"]:
-        arn = each["executionArn"]
-        given = json.loads(client.describe_execution(executionArn=arn)["input"])
-        if key in (given.get("key"), given.get("recheck")):
-            events = client.get_execution_history(executionArn=arn, maxResults=1000)["events"]
-            found.append(Execution(each["name"], each["status"], given, events))
-    return found
+    """Those for a key, once all have ended: what they do last tells nobody."""
+    client, machine = cloud.client("stepfunctions"), cloud.outputs["StateMachineArn"]
+
+    def found() -> list[Execution]:
+        found = []
+        for each in client.list_executions(stateMachineArn=machine)["executions"]:
+            arn = each["executionArn"]
+            given = json.loads(client.describe_execution(executionArn=arn)["input"])
+            if key in (given.get("key"), given.get("recheck")):
+                events = client.get_execution_history(executionArn=arn, maxResults=1000)["events"]
+                found.append(Execution(each["name"], each["status"], given, events))
+        return found
+
+    eventually(lambda: all(each.status != "RUNNING" for each in found()))
+    return found()
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +266,7 @@ def test_reprocessing_is_another_execution(sides: tuple[Side, Side]) -> None:
     staged.upload(key, saved(photo(500, 500, seed=6)))
     image = staged.settled(key)
     url = f"{staged.cloud.api_url}/images/{image.image_id}/reprocess"
-    urlopen(Request(url, b"", method="POST"), timeout=30).close()
+    urlopen(Request(url, b"", method="POST"), timeout=TIMEOUT_S).close()
 
     again = staged.settled(key, least_attempt=2)
 
