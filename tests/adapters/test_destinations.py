@@ -32,6 +32,7 @@ from tests.adapters.conftest import Operations
 from tests.adapters.test_queue import held, new_queue, received
 from tests.fakes import Outage
 from tests.receiver import Receiver, listening
+from tests.waiting import TIMEOUT_S
 
 NUMBERS = count(1)
 DESTINATION = Destination(
@@ -253,7 +254,10 @@ def test_deliveries_are_no_images(deliveries: Deliveries, catalog: Catalog) -> N
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
+def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+    """One that may take its time."""
+    for limit in ("CONNECT_TIMEOUT_S", "TOTAL_TIMEOUT_S"):
+        monkeypatch.setattr(f"chalicelib.deliveries.{limit}", TIMEOUT_S)
     with listening() as receiver:
         yield receiver
 

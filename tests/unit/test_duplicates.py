@@ -34,6 +34,7 @@ from tests.emf import metrics_of
 from tests.fakes import RECIPE, Alone, FakeCatalog, FakeServices, FakeWorkflow, Killed, Outage
 from tests.machine import Execution
 from tests.pictures import photo, saved
+from tests.waiting import TIMEOUT_S
 
 LEASE = timedelta(seconds=90)
 PICTURE = saved(photo(64, 48, seed=1))
@@ -407,7 +408,7 @@ class Baton:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(TIMEOUT_S)
             assert not thread.is_alive()
         for error in errors:
             raise error
@@ -420,7 +421,7 @@ class Baton:
         with self._changed:
             self._running = "" if self._running == me else self._running
             self._changed.notify_all()
-            assert self._changed.wait_for(lambda: self._is_turn_of(me), 30)
+            assert self._changed.wait_for(lambda: self._is_turn_of(me), TIMEOUT_S)
             self._running = me
             if self._order:
                 self._order.popleft()
