@@ -20,6 +20,7 @@ from tests.unit.test_announcements import (
     SEEN,
     named,
 )
+from tests.waiting import eventually
 
 NUMBERS = count(1)
 
@@ -47,19 +48,20 @@ class Subscriber:
     def received(self, number: int) -> list[dict[str, Any]]:
         """So many messages, and whatever else is there when they have come."""
         messages: list[dict[str, Any]] = []
-        while True:
-            batch = self.sqs.receive_message(
-                QueueUrl=self.url,
-                MaxNumberOfMessages=10,
-                MessageAttributeNames=["All"],
-                WaitTimeSeconds=5 if len(messages) < number else 0,
-            ).get("Messages", [])
+        while len(messages) < number:
+            messages += eventually(self._received)
+        while batch := self._received():
             messages += batch
-            for message in batch:
-                self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
-            if not batch:
-                assert len(messages) >= number, f"{len(messages)} of {number} messages came"
-                return messages
+        return messages
+
+    def _received(self) -> list[dict[str, Any]]:
+        """A few that are there, taken off the queue."""
+        batch: list[dict[str, Any]] = self.sqs.receive_message(
+            QueueUrl=self.url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+        ).get("Messages", [])
+        for message in batch:
+            self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
+        return batch
 
 
 @pytest.fixture
