@@ -1,6 +1,7 @@
 """The page in Debian's Chromium, on the running local cloud or with an API in memory."""
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,10 +11,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sy
 
 from localcloud.cloud import LocalCloud
 from tests.browser.fake_api import API, FakeApi
+from tests.waiting import TIMEOUT_S
 
 CHROMIUM = shutil.which("chromium")
-TIMEOUT_MS = 20_000
-"""For a picture to go all the way on a busy machine; a test that passes takes a second or two."""
+TIMEOUT_MS = TIMEOUT_S * 1000
 
 QUIET = (
     "--no-sandbox",  # tests may run as root
@@ -98,26 +99,46 @@ def open_fake(new_context: Callable[..., BrowserContext], api: FakeApi) -> Calla
     return open_fake
 
 
-def hold(page: Page, path: str, method: str) -> Callable[[], None]:
-    """Let requests wait until what this gives is called."""
-    held: list[Route] = []
+class Hold:
+    """Keeps requests waiting until they are released; later ones are kept no more."""
 
-    def keep(route: Route) -> None:
-        if route.request.method == method:
-            held.append(route)
+    def __init__(self, page: Page, path: str, method: str) -> None:
+        self.kept: list[Route] = []
+        self._method: str | None = method
+        page.route(path, self._keep)
+
+    def _keep(self, route: Route) -> None:
+        if route.request.method == self._method:
+            self.kept.append(route)
         else:
             route.fallback()
 
-    def release() -> None:
-        while held:
-            held.pop().fallback()
+    def release(self) -> None:
+        self._method = None
+        for route in self.kept:
+            route.fallback()
 
-    page.route(path, keep)
-    return release
+
+def until(page: Page, condition: Callable[[], Any]) -> None:
+    """Wait for what no locator tells, while requests are answered."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < deadline, f"not so within {TIMEOUT_S} s"
+        page.wait_for_timeout(20)
+
+
+def faded(page: Page) -> None:
+    """Wait until all that fades has done so; spinners turn for ever."""
+    page.evaluate(
+        """() => Promise.allSettled(
+            document.getAnimations()
+                .filter((each) => each.effect.getComputedTiming().endTime < Infinity)
+                .map((each) => each.finished))"""
+    )
 
 
 def objections(page: Page) -> str:
     """What axe-core objects to on the page as it is now."""
-    page.wait_for_timeout(400)  # what fades in has less contrast while it does
+    faded(page)  # until then there is less contrast
     results = Axe().run(page)
     return results.generate_report() if results.violations_count else ""

@@ -62,6 +62,7 @@ def test_the_filter_leaves_what_has_the_words(open_docs: Callable[..., Page]) ->
 def test_a_link_leads_to_what_the_filter_hides(open_docs: Callable[..., Page]) -> None:
     """To the type that an operation answers with, also when it is not found itself."""
     page = open_docs()
+    expect(page.locator("#type-ImagePage")).to_be_visible()
     page.get_by_role("searchbox").fill("min_confidence")
     expect(page.locator("#type-ImagePage")).to_be_hidden()
     page.locator("#list_images").get_by_role("link", name="ImagePage").first.click()

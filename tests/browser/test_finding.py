@@ -1,12 +1,14 @@
 """Finding images among many: facets, search, dates, and a gallery without an end."""
 
 from collections.abc import Callable
+from itertools import chain, repeat
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import Hold
 from tests.browser.fake_api import (
     API,
     Answer,
@@ -185,6 +187,7 @@ def test_a_confidence_of_an_address_is_kept(open_fake: OpenFake, api: FakeApi) -
     """Though it is none of those that are offered."""
     api.put(image(1, "Cat"))
     page = open_fake("#label=Cat&min_confidence=85.5")
+    expect(page.locator(".tile")).to_have_count(1)
     expect(page.get_by_label("Least confidence of labels")).to_have_value("85.5")
     assert last_list(api)["min_confidence"] == ["85.5"]
 
@@ -206,15 +209,16 @@ def test_what_fits_no_more_goes_at_once(open_fake: OpenFake, api: FakeApi) -> No
     api.put(quarantined(1, "Gore", labels=image(1, "Dog")["labels"]))
     page = open_fake("#show=quarantined&label=Dog")
     page.locator(".tile .face").click()
+    Hold(page, "**/images?*", "GET")
     page.get_by_role("button", name="Release").click()
     expect(page.locator("#detail-line")).to_contain_text("Queued")
-    expect(page.locator(".tile")).to_have_count(0, timeout=2000)
+    expect(page.locator(".tile")).to_have_count(0)
     dog = image(2, "Dog", image_id=image_id_of("dog.png"), key="uploads/dog.png")
     dog["labels"][0]["parents"] = ["Animal"]
     page = open_fake("#label=animal")
     expect(page.get_by_role("heading", name="No images with “animal”")).to_be_visible()
+    Hold(page, "**/images?*", "GET")
     api.put(dog, image(3, "Car", image_id=image_id_of("car.png"), key="uploads/car.png"))
-    api.answers["GET", "/images"] = Answer({"images": [], "cursor": None})
     for name in ("car.png", "dog.png"):
         file = {"name": name, "mimeType": "image/png", "buffer": b"x"}
         page.set_input_files("#files", file)  # type: ignore[arg-type]
@@ -231,6 +235,7 @@ def test_a_file_is_found_by_its_name(open_fake: OpenFake, api: FakeApi) -> None:
     search.press("Enter")
     expect(page.locator("#detail-name")).to_have_text("picture 1.jpg")
     page.keyboard.press("Escape")
+    expect(page.locator("#detail")).to_be_hidden()
     search.fill("no such.jpg")
     search.press("Enter")
     expect(page.get_by_role("alert")).to_contain_text("There is no such image")
@@ -239,19 +244,15 @@ def test_a_file_is_found_by_its_name(open_fake: OpenFake, api: FakeApi) -> None:
 
 def test_empty_pages_are_gone_past(open_fake: OpenFake, api: FakeApi) -> None:
     """A page without images is not the end while it has a cursor, and is not called one."""
-    api.put(image(1, "Cat"))
-    pages = iter(
-        [
-            Answer({"images": [], "cursor": "a"}),
-            Answer({"images": [], "cursor": "b"}),
-            Answer({"images": [image(1, "Cat")], "cursor": None}),
-        ]
-    )
+    empty = [Answer({"images": [], "cursor": cursor}) for cursor in "ab"]
+    pages = chain(empty, repeat(Answer({"images": [image(1, "Cat")], "cursor": None})))
+    page = open_fake()
+    expect(page.get_by_role("heading", name="No images yet")).to_be_visible()
     api.answers["GET", "/images"] = lambda _: next(pages)
-    page = open_fake("#label=Cat")
     page.evaluate("""() => new MutationObserver(() => {
         if (!document.querySelector("#nothing").hidden) document.title = "nothing";
     }).observe(document.body, { subtree: true, attributes: true })""")
+    page.evaluate("location.hash = 'label=Cat'")
     expect(page.locator(".tile")).to_have_count(1)
     assert page.title() == "Image pipeline"
 
@@ -304,12 +305,17 @@ def test_tab_passes_the_gallery_by(open_fake: OpenFake, api: FakeApi) -> None:
     expect(page.get_by_role("button", name="picture 48.jpg")).to_be_focused()
 
 
-@pytest.mark.parametrize("path", ["/labels", "/stats"])
-def test_without_counts_the_images_are_there(open_fake: OpenFake, api: FakeApi, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "others"), [("/labels", "#statuses b:text('1')"), ("/stats", "#facets .chip")]
+)
+def test_without_counts_the_images_are_there(
+    open_fake: OpenFake, api: FakeApi, path: str, others: str
+) -> None:
     """A count that cannot be had hides nothing else, and raises no alarm."""
     api.put(image(1, "Cat"))
     api.answers["GET", path] = refused(503, "unhealthy", "Later.")
     page = open_fake()
+    expect(page.locator(others).first).to_be_visible()
     expect(page.locator(".tile img.loaded")).to_be_visible()
     expect(page.locator("#banner")).to_be_hidden()
 

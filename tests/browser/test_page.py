@@ -11,7 +11,7 @@ import skimage.data
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import hold, objections
+from tests.browser.conftest import Hold, faded, objections, until
 from tests.browser.fake_api import WHOLE, FakeApi, box, failed, image, missing, refused
 from tests.pictures import exif, photo, saved
 
@@ -95,10 +95,11 @@ def test_a_failed_image_says_why(page: Page) -> None:
     face(page, name).click()
     detail = page.locator("#detail")
     expect(detail).to_contain_text("unsupported_format")
-    with page.expect_response("**/reprocess") as answer:
-        detail.get_by_role("button", name="Try again").click()
-    assert answer.value.status == 202
-    expect(detail.locator("#detail-line")).not_to_contain_text("Failed")
+    shown = Hold(page, "**/images/*", "GET")  # for it to be seen on its way, however fast it is
+    detail.get_by_role("button", name="Try again").click()
+    expect(row(page, name).locator(".state")).to_have_text(re.compile("Queued|Processing"))
+    shown.release()
+    expect(row(page, name).locator(".state")).to_contain_text("upload a JPEG")
     expect(detail).to_contain_text("unsupported_format")
 
 
@@ -226,7 +227,7 @@ def test_what_was_not_found_takes_no_room(open_fake: Callable[..., Page], api: F
 
 def drawn(page: Page) -> list[str]:
     """Of the boxes that are seen, what they are called."""
-    page.wait_for_timeout(300)  # they fade
+    faded(page)
     return [
         box.text_content() or ""
         for box in page.locator(".box").all()
@@ -342,14 +343,29 @@ def test_duplicates_lead_to_what_was_there_first(
 
 
 def test_an_image_is_processed_again(page: Page) -> None:
-    """It keeps its picture meanwhile; what a list does not tell is there too: its versions."""
+    """And followed; what a list does not tell is there too: its versions."""
     name = completed(page, name_of("again"))
     face(page, name).click()
     expect(page.locator(".versions")).to_contain_text("current")
+    shown = Hold(page, "**/images/*", "GET")  # for it to be seen on its way, however fast it is
     page.get_by_role("button", name="Process again").click()
-    expect(page.locator("#detail-line")).to_contain_text(re.compile("Queued|Processing"))
-    expect(page.locator(".frame")).to_be_visible()
+    expect(row(page, name).locator(".state")).to_have_text(re.compile("Queued|Processing"))
+    shown.release()
+    expect(row(page, name).locator(".state")).to_contain_text("Completed")
     expect(page.locator("#detail-line")).to_contain_text("Completed")
+
+
+def test_an_image_keeps_its_picture_meanwhile(open_fake: Callable[..., Page], api: FakeApi) -> None:
+    """While it is processed again it is said to be, over the picture that there is."""
+    api.put(image(1))
+    page = open_fake("#image=image000001")
+    page.get_by_role("button", name="Process again").click()
+    expect(page.locator("#detail-line")).to_contain_text("Queued")
+    expect(page.locator(".frame .again")).to_contain_text("Queued")
+    expect(page.locator(".frame img.loaded")).to_be_visible()
+    api.put(image(1, updated_at="2026-02-02T00:00:00Z"))
+    expect(page.locator("#detail-line")).to_contain_text("Completed")
+    expect(page.locator(".frame .again")).to_have_count(0)
 
 
 def test_similar_pictures_lead_to_one_another(page: Page) -> None:
@@ -358,7 +374,7 @@ def test_similar_pictures_lead_to_one_another(page: Page) -> None:
     completed(page, one, saved(photo(600, 400, 77)))
     completed(page, other, saved(photo(300, 200, 77), quality=60))
     face(page, one).click()
-    page.locator(".strip").get_by_role("button").first.click()
+    page.locator(".strip").get_by_title(other).click()
     expect(page.locator("#detail-name")).to_have_text(other)
 
 
@@ -366,6 +382,7 @@ def test_deleting_asks_first(page: Page) -> None:
     """Kept unless confirmed; gone from the gallery at once, and from the API soon."""
     name = completed(page, name_of("unwanted"))
     face(page, name).click()
+    expect(page.locator("#detail-name")).to_have_text(name)
     image = f"{page.url.partition('#')[0]}images/{page.url.partition('image=')[2]}"
     page.get_by_role("button", name="Delete …").click()
     page.get_by_role("button", name="Keep it").click()
@@ -373,8 +390,7 @@ def test_deleting_asks_first(page: Page) -> None:
     page.keyboard.press("Delete")
     page.get_by_role("button", name="Delete", exact=True).click()
     expect(tile(page, name)).to_have_count(0)
-    while page.request.get(image).ok:
-        page.wait_for_timeout(100)
+    until(page, lambda: page.request.get(image).status == 404)
     page.reload()
     expect(page.locator("main")).to_have_attribute("aria-busy", "false")
     expect(tile(page, name)).to_have_count(0)
@@ -384,14 +400,15 @@ def test_what_is_being_deleted_cannot_be_kept(open_fake: Callable[..., Page], ap
     """However long it takes, nothing closes the dialog before it is known what became of it."""
     api.put(image(1), image(2), image(3))
     page = open_fake("#image=image000002")
-    release = hold(page, "**/images/image000002", "DELETE")
+    expect(page.locator(".tile")).to_have_count(3)
+    removal = Hold(page, "**/images/image000002", "DELETE")
     page.get_by_role("button", name="Delete …").click()
     page.get_by_role("button", name="Delete", exact=True).click()
     expect(page.get_by_role("button", name="Keep it")).to_be_disabled()
     page.keyboard.press("Escape")
     page.keyboard.press("Escape")
     expect(page.locator("#confirm")).to_be_visible()
-    release()
+    removal.release()
     expect(page.locator("#confirm")).to_be_hidden()
     expect(page.locator("#detail-name")).to_have_text("picture 1.jpg")
     page.get_by_role("button", name="Delete …").click()
@@ -405,6 +422,7 @@ def test_asked_again_at_once_it_is_deleted(open_fake: Callable[..., Page], api: 
     """A browser tells a moment later that a dialog was closed; by then it may ask again."""
     api.put(image(1), image(2))
     page = open_fake("#image=image000002")
+    expect(page.locator(".tile")).to_have_count(2)
     page.get_by_role("button", name="Delete …").click()
     page.get_by_role("button", name="Keep it").evaluate(
         """(keep) => {
@@ -441,6 +459,7 @@ def test_an_error_is_said_where_it_is_seen(open_fake: Callable[..., Page], api: 
     api.answers["POST", "/images/image000001/reprocess"] = refused(429, "too_many", "Not so fast.")
     page = open_fake("#image=image000001")
     detail = page.locator("#detail")
+    expect(page.locator(".tile")).to_have_count(2)
     expect(detail.get_by_role("status")).to_contain_text("picture 1.jpg")
     detail.get_by_role("button", name="Try again").click()
     expect(detail.get_by_role("alert")).to_have_text("Not so fast.")
@@ -458,6 +477,7 @@ def test_a_deleted_image_is_called_so(
     api.put(image(1), image(2))
     page = open_fake()
     expect(page.locator(".tile")).to_have_count(2)
+    Hold(page, "**/images?*", "GET")  # lest the list is asked again
     is_shown = wanted == "to be shown"
     if not is_shown:
         face(page, "picture 1.jpg").click()
@@ -482,8 +502,7 @@ def test_a_link_to_a_deleted_image_says_so(open_fake: Callable[..., Page], api: 
     expect(page.get_by_role("alert")).to_contain_text("This image has been deleted.")
     lists = len(api.requests("GET", "/images"))
     page.mouse.wheel(0, 3000)
-    while len(api.requests("GET", "/images")) < lists + 2:
-        page.wait_for_timeout(100)
+    until(page, lambda: len(api.requests("GET", "/images")) >= lists + 2)
     expect(page.get_by_role("alert")).to_be_in_viewport()
     page.get_by_role("button", name="Dismiss").click()
     expect(page.get_by_role("alert")).to_be_hidden()
@@ -504,10 +523,11 @@ def test_an_api_that_does_not_answer_is_said(page: Page) -> None:
     name = completed(page, name_of("there"))
     page.clock.install()
     page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))  # for none to try again by itself
-    page.route("**/images?*", lambda route: route.abort())
+    is_away = True
+    page.route("**/images?*", lambda route: route.abort() if is_away else route.fallback())
     page.get_by_role("radio", name="Completed").check()
     expect(page.get_by_role("alert")).to_contain_text("The API does not answer")
-    page.unroute("**/images?*")
+    is_away = False
     page.get_by_role("button", name="Try again").click()
     expect(tile(page, name)).to_be_visible()
     expect(page.locator("#banner")).to_be_hidden()
@@ -576,6 +596,7 @@ def test_nothing_stands_in_anybodys_way(
     assert objections(page) == ""
     face(page, name).click()
     expect(page.locator(".frame img.loaded")).to_be_visible()
+    expect(page.locator(".versions")).to_contain_text("current")
     assert objections(page) == ""
     page.get_by_role("button", name="Delete …").click()
     assert objections(page) == ""

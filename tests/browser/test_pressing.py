@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import hold
+from tests.browser.conftest import Hold, until
 from tests.browser.fake_api import STORAGE, FakeApi, image
 
 OpenFake = Callable[..., Page]
@@ -23,8 +23,7 @@ def heard(page: Page, api: FakeApi, *news: dict[str, Any]) -> None:
     """Have the API tell something new, and wait until the page has heard of it."""
     asked = len(api.requests("GET", "/stats"))
     api.put(*news)
-    while len(api.requests("GET", "/stats")) == asked:
-        page.wait_for_timeout(50)
+    until(page, lambda: len(api.requests("GET", "/stats")) > asked)
     page.wait_for_timeout(200)  # for what is answered to be shown
 
 
@@ -57,22 +56,20 @@ def test_a_label_whose_count_changes_is_chosen(open_fake: OpenFake, api: FakeApi
     expect(page.locator("#facets .chip[aria-pressed=true]")).to_have_text("Cat2, 2 images")
 
 
-def test_an_upload_that_goes_on_is_cancelled(open_fake: OpenFake, api: FakeApi) -> None:
+def test_an_upload_that_goes_on_is_cancelled(open_fake: OpenFake) -> None:
     """Though it has come to its turn, and those above it take less room by now."""
     page = open_fake()
-    release = hold(page, f"{STORAGE}/**", "POST")
+    first = Hold(page, f"{STORAGE}/**", "POST")
     names = [f"{number}.png" for number in range(4)]
     page.set_input_files(
         "#files", [{"name": name, "mimeType": "image/png", "buffer": b"pixels"} for name in names]
     )
     last = page.locator(".upload").filter(has_text="3.png")
-    expect(page.locator('.upload[data-state="SENDING"]')).to_have_count(3)
-    page.wait_for_timeout(200)  # for them to be on their way
+    until(page, lambda: len(first.kept) == 3)
     press(last.get_by_role("button", name="Cancel"))
-    release()
-    while len(api.requests("POST", "/uploads")) < 4:
-        page.wait_for_timeout(50)
-    page.wait_for_timeout(200)
+    fourth = Hold(page, f"{STORAGE}/**", "POST")
+    first.release()
+    until(page, lambda: fourth.kept)
     page.mouse.up()
     expect(last).to_contain_text("Cancelled")
     expect(page.locator('.upload[data-state="STORED"]')).to_have_count(3)

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import hold, objections
+from tests.browser.conftest import Hold, objections
 from tests.browser.fake_api import (
     Answer,
     FakeApi,
@@ -127,6 +127,7 @@ def test_the_detail_says_why(open_fake: OpenFake) -> None:
 def test_a_picture_is_shown_when_it_is_asked_for(open_fake: OpenFake, api: FakeApi) -> None:
     """Not before, and not any more once the image is left, by arrows or for the gallery."""
     page = open_fake(f"#image={ID}")
+    expect(page.locator(".tile")).to_have_count(3)
     expect(veil(page)).to_be_visible()
     assert api.requests("GET", SHOW) == []
     show(page)
@@ -149,14 +150,15 @@ def test_a_picture_is_shown_when_it_is_asked_for(open_fake: OpenFake, api: FakeA
 def test_a_picture_that_comes_late_is_not_shown(open_fake: OpenFake) -> None:
     """Whoever has left the image, and come back, has not asked again."""
     page = open_fake(f"#image={ID}")
-    answer = hold(page, f"**{SHOW}", "GET")
+    expect(page.locator(".tile")).to_have_count(3)
+    look = Hold(page, f"**{SHOW}", "GET")
     show(page)
     expect(veil(page).get_by_role("button")).to_be_disabled()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowLeft")
     expect(veil(page).get_by_role("button")).to_be_enabled()
     with page.expect_response(f"**{SHOW}"):
-        answer()
+        look.release()
     page.wait_for_timeout(200)  # for what must not happen
     expect(picture(page)).to_have_count(0)
 
@@ -273,6 +275,7 @@ def test_one_that_was_deleted_meanwhile_goes(
 ) -> None:
     """As anywhere on the page."""
     page = open_fake(f"#image={ID}")
+    expect(page.locator(".tile")).to_have_count(3)
     expect(veil(page)).to_be_visible()
     api.answers["GET", SHOW] = api.answers["POST", RELEASE] = missing()
     act(page)
@@ -296,6 +299,7 @@ def test_the_other_verdict_is_deletion(open_fake: OpenFake, api: FakeApi) -> Non
     """It asks first, and goes on to the next that is withheld."""
     api.put(quarantined(0, "Gore"))
     page = open_fake(f"#show=quarantined&image={ID}")
+    expect(page.locator(".tile")).to_have_count(2)
     detail(page).get_by_role("button", name="Delete …").click()
     page.get_by_role("button", name="Delete", exact=True).click()
     expect(detail(page).locator("#detail-name")).to_have_text("picture 0.jpg")
@@ -309,10 +313,10 @@ def test_an_upload_that_is_withheld_is_no_failure(open_fake: OpenFake, api: Fake
         reasons = ["Weapons"] if make is quarantined else []
         api.put(make(number, *reasons, image_id=image_id_of(name), key=f"uploads/{name}"))
     page = open_fake()
-    files = [
-        {"name": name, "mimeType": "image/png", "buffer": b"x"} for name in ("cat.png", "gun.png")
-    ]
-    page.set_input_files("#files", files)
+    for sent, name in enumerate(("cat.png", "gun.png")):  # what is said last stays
+        expect(page.locator(".upload[data-state=COMPLETED]")).to_have_count(sent)
+        file = {"name": name, "mimeType": "image/png", "buffer": b"x"}
+        page.set_input_files("#files", file)  # type: ignore[arg-type]
     row = page.locator(".upload").filter(has_text="gun.png")
     expect(row).to_contain_text("Withheld until somebody has looked at it: Weapons")
     expect(page.locator("#tray-count")).to_have_text("1 of 2 completed")

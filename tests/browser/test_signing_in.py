@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Request, expect
 
 from localcloud.cloud import LocalCloud
-from tests.browser.conftest import objections
+from tests.browser.conftest import objections, until
 from tests.browser.fake_api import SIGN_IN, Answer, FakeApi, image, refused
 from tests.pictures import photo, saved
 
@@ -108,12 +108,12 @@ def test_a_wrong_password_is_said(open_fake: OpenFake, api: FakeApi) -> None:
     wrong = exception("NotAuthorizedException", "Incorrect username or password.")
     unknown = exception("UserNotFoundException", "User does not exist.")
     many = exception("NotAuthorizedException", "Password attempts exceeded")
-    cognito(api, wrong, unknown, many, exception("TooManyRequestsException", "Rate exceeded"))
+    cognito(api, wrong, many, unknown, exception("TooManyRequestsException", "Rate exceeded"))
     page = open_fake()
     for words in (
         "The email address or the password is wrong.",
-        "The email address or the password is wrong.",
         "Password attempts exceeded",
+        "The email address or the password is wrong.",
         "Too many attempts.",
     ):
         sign_in(page)
@@ -228,6 +228,7 @@ def test_signing_out_forgets_everything(open_fake: OpenFake, api: FakeApi) -> No
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     expect(page.locator(".tile")).to_have_count(0)
+    until(page, lambda: len(fake.asked) == 2)
     assert fake.asked[-1] == ("RevokeToken", {"ClientId": "client", "Token": "refresh-ada"})
     assert "#" not in page.url
     assert page.evaluate("sessionStorage.length + localStorage.length") == 0

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from playwright.sync_api import Locator, Page, Route, expect
 
+from tests.browser.conftest import Hold, until
 from tests.browser.fake_api import (
     API,
     STORAGE,
@@ -68,10 +69,13 @@ def test_an_upload_that_never_arrives_is_said(open_fake: OpenFake, api: FakeApi)
     page.clock.install()
     send(page, "cat.png")
     expect(row(page)).to_contain_text("Stored")
-    for _ in range(60):
+    lost = row(page).filter(has_text="S3 has the file, but the pipeline has not heard of it")
+
+    def said() -> bool:
         page.clock.run_for(2_000)
-        page.wait_for_timeout(20)  # for what is asked to be answered
-    expect(row(page)).to_contain_text("S3 has the file, but the pipeline has not heard of it")
+        return lost.count() == 1
+
+    until(page, said)
     asked = [request for request in api.asked if request.url.endswith("/status")]
     assert 5 < len(asked) < 20
 
@@ -105,10 +109,14 @@ def test_a_short_loss_of_the_network_takes_no_click(open_fake: OpenFake, api: Fa
     names = [f"{number}.png" for number in range(8)]
     api.put(*(image(n, image_id=image_id_of(name)) for n, name in enumerate(names)))
     page = open_fake()
-    page.context.route(f"{API}/uploads", lambda route: route.abort(), times=4)
+    is_away = True
+    page.context.route(
+        f"{API}/uploads", lambda route: route.abort() if is_away else route.fallback()
+    )
     send(page, *names)
     expect(row(page, "0.png")).to_contain_text("Waiting to be tried again: The API does not answer")
     expect(page.get_by_role("button", name="Try all again")).to_be_visible()
+    is_away = False
     expect(page.locator('.upload[data-state="COMPLETED"]')).to_have_count(8)
     expect(page.get_by_role("button", name="Try all again")).to_be_hidden()
     assert len(api.requests("POST", "/uploads")) == 8
@@ -135,11 +143,12 @@ def test_what_fails_for_long_is_given_up(open_fake: OpenFake, api: FakeApi) -> N
     api.answers[AT_STORAGE] = s3_error("SlowDown", "Slow down.", 503)
     send(page, "cat.png", "dog.png")
     given_up = page.locator('.upload[data-state="REFUSED"]')
-    for _ in range(60):
-        if given_up.count() == 2:
-            break
+
+    def both() -> bool:
         page.clock.run_for(10_000)
-        page.wait_for_timeout(50)  # for what is asked to be answered
+        return given_up.count() == 2
+
+    until(page, both)
     expect(given_up).to_contain_text(["cat.png", "dog.png"])
     expect(page.locator("#tray-count")).to_have_text("0 of 2 completed")
     del api.answers[AT_STORAGE]
@@ -158,11 +167,9 @@ def test_a_url_tried_again_is_the_same_request(open_fake: OpenFake, api: FakeApi
     page.get_by_role("button", name="Fetch", exact=True).click()
     expect(row(page)).to_contain_text("Waiting to be tried again: Later.")
     page.clock.run_for(2_000)
-    page.wait_for_timeout(200)
-    expect(row(page)).to_contain_text("Waiting to be tried again: Later.")
-    keys = [request.headers["idempotency-key"] for request in api.requests("POST", "/images")]
-    assert len(keys) == 2
-    assert keys[0] == keys[1]
+    until(page, lambda: len(api.requests("POST", "/images")) > 1)
+    keys = {request.headers["idempotency-key"] for request in api.requests("POST", "/images")}
+    assert len(keys) == 1
 
 
 def test_an_empty_file_is_not_even_asked_for(open_fake: OpenFake, api: FakeApi) -> None:
@@ -200,9 +207,10 @@ def test_an_upload_can_be_cancelled_half_way(open_fake: OpenFake) -> None:
 def test_a_thousand_files_wait_in_line(open_fake: OpenFake, api: FakeApi) -> None:
     """Three at a time are on their way, and the tray counts them all."""
     page = open_fake()
-    page.context.route(f"{STORAGE}/**", never)
+    stored = Hold(page, f"{STORAGE}/**", "POST")
     send(page, *(f"{number}.png" for number in range(1000)))
     expect(page.locator("#tray-count")).to_have_text("0 of 1,000 done")
+    until(page, lambda: len(stored.kept) == 3)
     expect(page.locator('.upload[data-state="SENDING"]')).to_have_count(3)
     assert len(api.requests("POST", "/uploads")) == 3
 
