@@ -533,6 +533,26 @@ def test_an_api_that_does_not_answer_is_said(page: Page) -> None:
     expect(page.locator("#banner")).to_be_hidden()
 
 
+def test_what_was_asked_before_hides_no_failure(
+    open_fake: Callable[..., Page], api: FakeApi
+) -> None:
+    """An answer about another list is none about this one, which is asked for again by itself."""
+    busy = refused(503, "busy", "Later.")
+    is_busy = True
+    api.answers["GET", "/images"] = lambda asked: (
+        busy if is_busy and "status=FAILED" in asked.url else None
+    )
+    page = open_fake("#show=completed")
+    before = Hold(page, "**/images?*status=COMPLETED*", "GET")
+    until(page, lambda: before.kept)
+    page.get_by_role("radio", name="Failed").check()
+    expect(page.get_by_role("alert")).to_contain_text("Later.")
+    before.release()
+    is_busy = False
+    expect(page.get_by_role("heading", name="No failures")).to_be_visible()
+    expect(page.locator("#banner")).to_be_hidden()
+
+
 @pytest.mark.parametrize(
     ("placeholder", "size", "pixels"),
     [

@@ -154,7 +154,7 @@ async function refresh() {
   if (!document.hidden && asked && !collection.error) {
     const news = await collection.refresh().catch((error) => error);
     if (news instanceof Error) banner.show(news);
-    else banner.hide();
+    else if (!collection.loading && !collection.error) banner.hide(); // which may be another list's
     if (news === true) overview.outdate();
     calm = news === true ? CALM_MS.first : Math.min(calm * CALM_MS.growth, CALM_MS.longest);
   }
