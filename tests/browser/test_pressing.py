@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Hold, until
-from tests.browser.fake_api import STORAGE, FakeApi, image
+from tests.browser.fake_api import STORAGE, FakeApi, image, quarantined
 
 OpenFake = Callable[..., Page]
 
@@ -54,6 +54,18 @@ def test_a_label_whose_count_changes_is_chosen(open_fake: OpenFake, api: FakeApi
     heard(page, api, image(2, "Cat"))
     page.mouse.up()
     expect(page.locator("#facets .chip[aria-pressed=true]")).to_have_text("Cat2, 2 images")
+
+
+def test_a_status_whose_place_changes_is_chosen(open_fake: OpenFake, api: FakeApi) -> None:
+    """Another one that appears beside it, or a count, moves it."""
+    api.put(image(1, status="PROCESSING"))
+    page = open_fake()
+    press(page.get_by_role("radio", name="Failed 0"))
+    heard(page, api, quarantined(1, "Gore", updated_at=LATER))
+    page.mouse.up()
+    expect(page.get_by_role("heading", name="No failures")).to_be_visible()
+    expect(page.get_by_role("radio", name="Quarantined 1")).to_be_visible()
+    expect(page.get_by_role("radio", name="Failed 0")).to_be_checked()
 
 
 def test_an_upload_that_goes_on_is_cancelled(open_fake: OpenFake) -> None:

@@ -16,7 +16,7 @@ export class Filters {
     $("#statuses").addEventListener("change", (event) => goToList({ show: event.target.value }));
     $("#show-all").addEventListener("click", showAll);
     overview.addEventListener("change", () =>
-      whenReleased($("#facets"), () => this.show(route())),
+      whenReleased($(".bar-filters"), () => this.show(route())),
     );
     dates();
     $("#confidence").addEventListener("change", ({ target }) =>
