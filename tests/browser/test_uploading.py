@@ -122,6 +122,22 @@ def test_a_short_loss_of_the_network_takes_no_click(open_fake: OpenFake, api: Fa
     assert len(api.requests("POST", "/uploads")) == 8
 
 
+def test_an_answer_that_breaks_off_is_none(open_fake: OpenFake, api: FakeApi) -> None:
+    """Half of one says nothing, whatever its status: it is asked for again, without a click."""
+    page = open_fake()
+    page.evaluate("""() => {
+        const { text } = Response.prototype;
+        Response.prototype.text = function () {
+            if (!this.url.endsWith("/uploads")) return text.call(this);
+            Response.prototype.text = text;
+            return Promise.reject(new TypeError("network error"));
+        };
+    }""")
+    send(page, "cat.png")
+    expect(row(page)).to_contain_text("Stored")
+    assert len(api.requests("POST", "/uploads")) == 2
+
+
 def test_without_a_network_nothing_is_given_up(open_fake: OpenFake) -> None:
     """However long it takes; what goes on goes on by itself."""
     page = open_fake()

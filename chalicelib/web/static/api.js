@@ -142,13 +142,15 @@ async function call(method, path, { body, headers, signal } = {}) {
   throw error;
 }
 
+/** An answer that breaks off half way is none. */
 async function ask(method, path, options) {
-  const request = { method, cache: "no-store", ...options };
-  const answer = await fetch(new URL(path, ROOT), request).catch((error) => {
+  try {
+    const answer = await fetch(new URL(path, ROOT), { method, cache: "no-store", ...options });
+    const said = parsed(await answer.text());
+    return { status: answer.status, ok: answer.ok, said };
+  } catch (error) {
     throw options.signal?.aborted ? error : new ApiError(SILENT);
-  });
-  const said = parsed(await answer.text().catch(() => ""));
-  return { status: answer.status, ok: answer.ok, said };
+  }
 }
 
 function parsed(text) {
