@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from localcloud.cloud import LocalCloud
-from tests.browser.conftest import objections
+from tests.browser.conftest import Hold, objections
 from tests.browser.fake_api import Answer, FakeApi, refused
 
 EVIL = "<img src=x onerror=document.title='owned'>"
@@ -57,6 +57,19 @@ def test_the_filter_leaves_what_has_the_words(open_docs: Callable[..., Page]) ->
     expect(page.locator("#contents li:visible")).to_have_count(
         page.locator("article:visible").count()
     )
+
+
+def test_the_filter_may_be_first(
+    new_context: Callable[..., BrowserContext], cloud: LocalCloud
+) -> None:
+    """What is typed before the description is there holds when it is."""
+    page = new_context().new_page()
+    description = Hold(page, "**/openapi.json", "GET")
+    page.goto(f"{cloud.api_url}/docs")
+    page.get_by_role("searchbox").fill("DELETE images")
+    description.release()
+    expect(page.locator("#delete_image")).to_be_visible()
+    expect(page.locator("#show_stats")).to_be_hidden()
 
 
 def test_a_link_leads_to_what_the_filter_hides(open_docs: Callable[..., Page]) -> None:

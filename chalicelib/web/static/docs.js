@@ -47,7 +47,9 @@ function show() {
       ),
     ),
   );
-  $("#filter").addEventListener("input", () => filter(groups.flatMap((group) => group.entries)));
+  const entries = groups.flatMap((group) => group.entries);
+  $("#filter").addEventListener("input", () => filter(entries));
+  if ($("#filter").value) filter(entries); // typed before there was anything to filter
 }
 
 // ── operations ───────────────────────────────────────────────────────────────────────────────────
