@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
+from chalicelib.model import words_of
 from tests.browser.conftest import Hold
 from tests.browser.fake_api import (
     API,
@@ -224,6 +225,36 @@ def test_what_fits_no_more_goes_at_once(open_fake: OpenFake, api: FakeApi) -> No
         page.set_input_files("#files", file)  # type: ignore[arg-type]
     expect(page.locator('.upload[data-state="COMPLETED"]')).to_have_count(2)
     assert names(page) == ["dog.png"]
+
+
+def test_words_are_those_of_the_api(open_fake: OpenFake) -> None:
+    """Without case and accents, of whatever script."""
+    texts = [
+        "Café CRÈME cafe",
+        "ﬁn ½ a_b",
+        "don't 100%",
+        "กิน",
+        "कुछ",
+        "ЁЛКА",
+        "東京タワー",
+        "שָׁלוֹם",
+        "",
+    ]
+    split = """async (texts) => {
+        const { wordsOf } = await import("/static/format.js");
+        return texts.map(wordsOf);
+    }"""
+    assert open_fake().evaluate(split, texts) == [list(words_of(text)) for text in texts]
+
+
+def test_a_label_is_chosen_once_composed_or_not(open_fake: OpenFake, api: FakeApi) -> None:
+    """An address may write it otherwise than the API does."""
+    api.put(image(1, "Zoë"))
+    page = open_fake("#label=Zoe%CC%88")
+    expect(page.locator("#facets .chip")).to_have_text("Zoe\u03081, 1 image")
+    page.locator("#facets .chip").click()
+    expect(page.locator("#facets .chip")).to_have_text("Zoë1, 1 image")
+    expect(page.locator(".tile")).to_have_count(1)
 
 
 def test_a_file_is_found_by_its_name(open_fake: OpenFake, api: FakeApi) -> None:

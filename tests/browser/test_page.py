@@ -553,6 +553,28 @@ def test_what_was_asked_before_hides_no_failure(
     expect(page.locator("#banner")).to_be_hidden()
 
 
+def test_a_failure_of_another_list_is_not_said(
+    open_fake: Callable[..., Page], api: FakeApi
+) -> None:
+    """By the time it is known, nobody looks at that list any more."""
+    busy = refused(503, "busy", "Later.")
+    is_busy = False
+    api.answers["GET", "/images"] = lambda asked: (
+        busy if is_busy and "status=COMPLETED" in asked.url else None
+    )
+    page = open_fake("#show=completed")
+    expect(page.get_by_role("heading", name="No completed images")).to_be_visible()
+    before = Hold(page, "**/images?*status=COMPLETED*", "GET")
+    until(page, lambda: before.kept)
+    page.get_by_role("radio", name="Failed").check()
+    expect(page.get_by_role("heading", name="No failures")).to_be_visible()
+    is_busy = True
+    with page.expect_response("**/images?*status=COMPLETED*"):
+        before.release()
+    page.wait_for_timeout(200)  # for what must not happen
+    assert page.locator("#banner").is_hidden()
+
+
 @pytest.mark.parametrize(
     ("placeholder", "size", "pixels"),
     [

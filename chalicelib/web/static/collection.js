@@ -1,7 +1,7 @@
 /** The images that a filter asks for, as far as they are loaded: newest first, each once. */
 
 import * as api from "./api.js";
-import { wordsOf } from "./format.js";
+import { termOf, wordsOf } from "./format.js";
 
 /** The first page comes soon, further ones are as large as the API gives them. */
 const FIRST_PAGE = 60;
@@ -91,9 +91,10 @@ export class Collection extends EventTarget {
     if (this.loading) return false;
     const turn = this.#turn;
     const queries = queriesOf(this.filter);
-    const pages = await Promise.all(
-      queries.map((query) => api.list({ ...query, limit: FRESH_PAGE })),
-    );
+    const asked = queries.map((query) => api.list({ ...query, limit: FRESH_PAGE }));
+    const pages = await Promise.all(asked).catch((error) => {
+      if (turn === this.#turn) throw error;
+    });
     if (turn !== this.#turn) return false;
     let isNews = pages.length === 1 && this.#dropMissing(pages[0]);
     for (const image of pages.flatMap((page) => page.images))
@@ -209,8 +210,6 @@ function namesIn({ labels, moderation_labels, celebrities }, least) {
   const names = named.flatMap(({ name, parents = [] }) => [name, ...parents]);
   return new Set(names.map(termOf));
 }
-
-const termOf = (label) => label.normalize("NFC").toLowerCase();
 
 /** The image with the links it had, while they last: a new link would load the picture again. */
 function withLinks(image, known) {

@@ -1,7 +1,7 @@
 /** The bar that chooses what is shown: by status, by label, by words, by the day of upload. */
 
 import { $, el, fill, icon, unseen, whenReleased } from "./dom.js";
-import { count, day, number, quoted } from "./format.js";
+import { count, day, number, quoted, termOf } from "./format.js";
 import { SHOWN, goToList, route } from "./route.js";
 
 /** How sure Rekognition can be asked to be of labels, in percent. */
@@ -55,10 +55,10 @@ export class Filters {
 
   /** What is chosen comes first, whether or not it is among the most frequent labels. */
   #offer(chosen, texts) {
-    const known = new Map(this.#overview.labels.map((one) => [one.name.toLowerCase(), one]));
-    const taken = new Set(chosen.map((label) => label.toLowerCase()));
+    const known = new Map(this.#overview.labels.map((one) => [termOf(one.name), one]));
+    const taken = new Set(chosen.map(termOf));
     const facets = [
-      ...chosen.map((name) => ({ ...known.get(name.toLowerCase()), name, isChosen: true })),
+      ...chosen.map((name) => ({ ...known.get(termOf(name)), name, isChosen: true })),
       ...texts.map((name) => ({ name, isChosen: true, isText: true })),
       ...[...known].filter(([key]) => !taken.has(key)).map(([, facet]) => facet),
     ];
@@ -95,7 +95,7 @@ function chip({ name, images, isChosen = false, isText = false }) {
 
 /** Ask for a label too, or no more. */
 export function toggle(label, isWanted) {
-  const others = route().labels.filter((one) => one.toLowerCase() !== label.toLowerCase());
+  const others = route().labels.filter((one) => termOf(one) !== termOf(label));
   goToList({ labels: isWanted ? [...others, label] : others });
 }
 

@@ -50,11 +50,22 @@ export const quoted = (text) => `“${text}”`;
 
 /**
  * The words of a text as one searches them, each once, without case and accents; as the API splits
- * them, but for letters that fold into several (`ß`).
+ * them, but for letters that fold into others (`ß`).
  */
 export const wordsOf = (text) => [...new Set(plain(text).match(/[\p{L}\p{N}]{1,64}/gu))];
 
-const plain = (text) => text.normalize("NFKD").replace(/\p{Mn}/gu, "").toLowerCase();
+const plain = (text) => text.normalize("NFKD").replace(/\p{M}/gu, unaccented).toLowerCase();
+
+/** Nothing for a mark that has a combining class: it sorts before one of the highest (Unicode, NFD). */
+const unaccented = (mark) => {
+  const pair = HIGHEST + mark;
+  return mark === HIGHEST || pair.normalize("NFD") !== pair ? "" : mark;
+};
+
+const HIGHEST = "\u0345";
+
+/** A label as one searches it: in whatever case, its letters composed or not. */
+export const termOf = (label) => label.normalize("NFC").toLowerCase();
 
 /** The labels as one line, surest first. */
 export const labelLine = (image, most = 3) =>
