@@ -455,13 +455,31 @@ def _release(image: Image, services: Services) -> None:
         if now is None or (now.status, now.attempt) != (image.status, image.attempt):
             return None
         if now.status is ImageStatus.PROCESSING:
-            now = replace(now, status=ImageStatus.QUEUED, lost=now.lost - 1)
+            lost = min(now.lost, image.lost - 1)  # for its worker may have been acquitted before
+            now = replace(now, status=ImageStatus.QUEUED, lost=lost)
         return replace(now, lease_until=None)
 
     try:
         _update(image.image_id, record, services, known=image)
     except Exception:  # what went wrong before is told, and the lease ends by itself
         logger.warning("%s keeps its lease", image.image_id, exc_info=True)
+
+
+def acquit(work: Work, lease_until: datetime, services: Services) -> None:
+    """Have the attempt whose lease ends then be none that somebody may have died of.
+
+    The lease stays: whoever holds it may still be at it.
+    """
+    known = services.catalog.get(image_id_of(work.key))
+
+    def record(now: Image | None) -> Image | None:
+        held = (ImageStatus.PROCESSING, timestamp(lease_until))
+        if now is None or known is None or (now.status, now.lease_until) != held:
+            return None
+        return replace(now, lost=min(now.lost, known.lost - 1))
+
+    with suppress(ImageNotFound):
+        _update(image_id_of(work.key), record, services, known=known)
 
 
 def begun(image: Image, services: Services) -> Image:

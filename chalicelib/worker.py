@@ -72,17 +72,24 @@ def process_batch(
     slots.is_over = True
     pool.shutdown(wait=False, cancel_futures=True)
     failures: dict[WorkMessage, BaseException] = {}
+    late: list[WorkMessage] = []
     for message, turn, outcome in zip(messages, turns, work, strict=True):
         if not outcome.done() or outcome.cancelled():
-            too_slow = TookTooLong("It was not done when the invocation ended.")
-            too_late = OutOfTime("The invocation ended before its turn, or too soon after that.")
-            failures[message] = too_slow if turn.began_by(in_good_time) else too_late
+            if turn.began_by(in_good_time):
+                failures[message] = TookTooLong("It was not done when the invocation ended.")
+            else:
+                failures[message] = OutOfTime(
+                    "The invocation ended before its turn, or soon after."
+                )
+                late.append(message)
         elif error := outcome.exception():
             failures[message] = error
     if failures:
         done = [message for message in messages if message not in failures]
         _logged(services.queue.delete, done)
         _hand_back(failures, end, services)
+        for message in late:
+            _logged(pipeline.acquit, message.work, end, services)
         raise BatchFailed(list(failures.values()), total=len(messages))
 
 

@@ -3,7 +3,7 @@
 Rekognition reads JPEG and PNG only, with 80 pixels a side or more and 5 MB or less when passed as
 bytes (before base64); an upright sRGB JPEG made here lets every format and size through. Its boxes
 are fractions of the sides, so they fit every rendition that shows the whole, however each was
-scaled. What is see-through is shown on black or white, whichever it stands out from.
+scaled. What is see-through is shown on white, black or grey, whichever least of it is lost on.
 """
 
 from collections.abc import Collection, Iterable

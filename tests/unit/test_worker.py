@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -1119,11 +1119,35 @@ def test_image_that_began_late_is_not_given_up(services: FakeServices) -> None:
 
     with hanging(services):
         [failure] = fail(services, [late], seconds=1)
-        services.clock.forward(seconds=1)
 
         assert isinstance(failure, OutOfTime)
         assert services.queue.postponed.keys() == {late}
-        assert not recorded(services, late).is_given_up
+        image = recorded(services, late)
+        until = timestamp(services.clock() + timedelta(seconds=0.7))
+        assert (image.status, image.lease_until, image.lost) == ("PROCESSING", until, 0)
+
+    services.clock.forward(seconds=1)
+    assert recorded(services, late).lost == 0
+
+
+@pytest.mark.usefixtures("hasty")
+def test_image_that_began_late_again_and_again_is_not_lost(services: FakeServices) -> None:
+    """Nobody died of it, whatever it is asked for by, and nobody has it to himself for that."""
+    original = upload(services)
+    with ExitStack() as frozen:
+        for receive in range(1, LAST + 1):
+            services.catalog.before("get", lambda: services.clock.forward(seconds=0.3))
+            frozen.enter_context(hanging(services))
+            [failure] = fail(services, [message_of(original, receive)], seconds=1)
+            assert isinstance(failure, OutOfTime)
+            services.clock.forward(seconds=1)
+
+        run(services, [message_of(Recheck(original.key))])
+
+        image = recorded(services, original)
+        assert (image.status, image.attempt, image.lost) == ("COMPLETED", LAST + 1, 0)
+
+    assert recorded(services, original) == image
 
 
 @pytest.mark.usefixtures("hasty")
