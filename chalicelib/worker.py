@@ -81,7 +81,8 @@ def process_batch(
                 failures[message] = OutOfTime(
                     "The invocation ended before its turn, or soon after."
                 )
-                late.append(message)
+                if turn.began_by(end):
+                    late.append(message)
         elif error := outcome.exception():
             failures[message] = error
     if failures:
